@@ -1,0 +1,53 @@
+# Each target sets up what it needs. VENV and PYTHON may be given: make test PYTHON=python3.12 VENV=.venv-3.12
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help demo test check format bench clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: $(READY)  ## live stock prices from a server that crashes and comes back; ARGS="--seconds 5 --plain"
+	@$(BIN)/python -m samples.stocks $(ARGS)
+
+test: $(READY)  ## all tests, with the coverage floors
+	@rm -f .coverage
+	$(BIN)/python -m pytest -q --cov --cov-report= -p no:cacheprovider $(ARGS)
+	@$(BIN)/python tests/coverage_floor.py
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/python tests/typing/run.py
+
+format: $(READY)  ## format and fix what can be fixed
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+bench: $(READY)  ## the kernel beside its peers
+	$(BIN)/python -m benchmarks.bench_kernel $(ARGS)
+
+clean:  ## remove everything that was made
+	rm -rf $(VENV) .venv-* build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv is used where it is there; otherwise the interpreter's own venv and pip do the same.
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "refusion needs Python 3.11 or newer on PATH" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11" >&2; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv -q --allow-existing --python "$(PYTHON)" $(VENV) && \
+		uv pip install -q --python $(BIN)/python -e ".[all]" --group dev; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1" && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]" --group dev; \
+	fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""Helpers on asyncio that the standard library lacks."""

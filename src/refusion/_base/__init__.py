@@ -1,0 +1,1 @@
+"""Plain Python building blocks: clocks, retry delays, result comparison, logging of foreign failures."""

@@ -1,0 +1,36 @@
+"""The kernel: cached computation that knows what it was computed from, and tells when that changes."""
+
+from ._changes import Delayer as Delayer
+from ._changes import NextTickDelayer as NextTickDelayer
+from ._computed import Computed as Computed
+from ._context import invalidating as invalidating
+from ._context import is_invalidating as is_invalidating
+from ._context import isolated as isolated
+from ._errors import ComputationCancelled as ComputationCancelled
+from ._errors import ComputeDeclarationError as ComputeDeclarationError
+from ._errors import ComputedNotReady as ComputedNotReady
+from ._errors import ComputeModeError as ComputeModeError
+from ._errors import CyclicComputation as CyclicComputation
+from ._errors import NothingCaptured as NothingCaptured
+from ._errors import UnhashableArgument as UnhashableArgument
+from ._function import ComputedInput as ComputedInput
+from ._function import ComputeFunction as ComputeFunction
+from ._invalidate import invalidate as invalidate
+from ._method import AsyncComputeMethod as AsyncComputeMethod
+from ._method import ComputeMethod as ComputeMethod
+from ._method import SyncComputeMethod as SyncComputeMethod
+from ._method import compute_method as compute_method
+from ._options import CancellationRetries as CancellationRetries
+from ._options import ComputedOptions as ComputedOptions
+from ._options import ResolvedOptions as ResolvedOptions
+from ._registry import ComputedRegistry as ComputedRegistry
+from ._registry import RegistryCounters as RegistryCounters
+from ._registry import collect as collect
+from ._registry import registry as registry
+from ._source import InvalidationSource as InvalidationSource
+from ._source import InvalidationTracking as InvalidationTracking
+from ._source import invalidation_tracking as invalidation_tracking
+from ._source import set_invalidation_tracking as set_invalidation_tracking
+from ._state import ConsistencyState as ConsistencyState
+from ._types import BoundAsyncMethod as BoundAsyncMethod
+from ._types import BoundSyncMethod as BoundSyncMethod
