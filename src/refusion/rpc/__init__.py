@@ -1,0 +1,31 @@
+"""Remote calls over WebSocket, on the wire of ActualLab.Rpc; useful alone, and the base of remote computing."""
+
+from ._calls import InboundCall as InboundCall
+from ._calls import OutboundCall as OutboundCall
+from ._calls import RpcCallKind as RpcCallKind
+from ._calls import current_peer as current_peer
+from ._client_peer import RpcClientPeer as RpcClientPeer
+from ._client_peer import RpcConnectionKind as RpcConnectionKind
+from ._client_peer import RpcConnectionState as RpcConnectionState
+from ._contract import MethodDefinition as MethodDefinition
+from ._contract import RpcNoWait as RpcNoWait
+from ._contract import ServiceDefinition as ServiceDefinition
+from ._contract import rpc_method as rpc_method
+from ._contract import rpc_service as rpc_service
+from ._errors import RpcArgumentError as RpcArgumentError
+from ._errors import RpcCallCancelled as RpcCallCancelled
+from ._errors import RpcCallTimeout as RpcCallTimeout
+from ._errors import RpcConnectError as RpcConnectError
+from ._errors import RpcContractError as RpcContractError
+from ._errors import RpcDisconnected as RpcDisconnected
+from ._errors import RpcError as RpcError
+from ._errors import RpcLimitExceeded as RpcLimitExceeded
+from ._errors import RpcProtocolError as RpcProtocolError
+from ._errors import RpcRemoteError as RpcRemoteError
+from ._errors import RpcServiceNotFound as RpcServiceNotFound
+from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
+from ._hub import RpcHub as RpcHub
+from ._limits import RpcCallTimeouts as RpcCallTimeouts
+from ._limits import RpcLimits as RpcLimits
+from ._peer import RpcPeer as RpcPeer
+from ._server_peer import RpcServerPeer as RpcServerPeer

@@ -1,0 +1,206 @@
+"""The client's side of a link: connects, and connects again."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from refusion._aio._signal import Signal
+from refusion._aio._waiter import Waiter
+from refusion._base._clock import current_clock
+from refusion._base._logging import logger
+
+from ._errors import RpcConnectError, RpcDisconnected, RpcError, RpcUnsupportedFormat
+from ._link import Link
+from ._peer import RpcPeer
+from .formats import format_keys
+from .protocol._handshake import Handshake, encode_client_id
+from .transports._transport import CLOSE_UNSUPPORTED_FORMAT
+
+if TYPE_CHECKING:
+    from ._hub import RpcHub
+    from .formats import RpcFormat
+
+__all__ = ["RpcClientPeer", "RpcConnectionKind", "RpcConnectionState"]
+
+
+class RpcConnectionKind(Enum):
+    """Where a client peer is with its link."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    CLOSED = "closed"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RpcConnectionState:
+    """The state of a client peer's link at one moment; replaced as a whole."""
+
+    kind: RpcConnectionKind
+    """Where it is."""
+
+    since: float
+    """Since when, in clock time (seconds)."""
+
+    error: Exception | None = None
+    """Why there is no link."""
+
+    try_index: int = 0
+    """How many connection attempts in a row have failed, or were short-lived."""
+
+    reconnects_at: float | None = None
+    """When the next attempt starts, in clock time; None if that isn't planned."""
+
+
+@final
+class RpcClientPeer(RpcPeer):
+    """The other side that a URL stands for.
+
+    It connects as soon as it exists, and again with growing pauses whenever the connection is lost, until
+    it is closed or the server says that it doesn't speak the client's format.
+    """
+
+    # Answers to a server's calls are as few as those; pausing on both sides could stop both for good.
+    must_pause_reading = False
+
+    def __init__(self, hub: "RpcHub", url: str, format_: "RpcFormat") -> None:
+        super().__init__(hub, format_)
+        self.url = url
+        self.client_id = encode_client_id(uuid.uuid4())
+        """By which the server finds its side of this peer again."""
+        self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
+        self._state_changed = Signal()
+        self._reconnect_now: Waiter | None = None
+        self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {url}")
+
+    @property
+    def connection_state(self) -> RpcConnectionState:
+        """The state of the link now."""
+        return self._state
+
+    @property
+    def reconnects_at(self) -> float | None:
+        """When the next connection attempt starts, in clock time (seconds); None if none is planned."""
+        return self._state.reconnects_at
+
+    async def wait_connected(self) -> None:
+        """Wait until there is a link.
+
+        Raises:
+            RpcError: If there won't be one any more.
+        """
+        await self.wait_state(RpcConnectionKind.CONNECTED)
+
+    async def wait_state(self, kind: RpcConnectionKind) -> RpcConnectionState:
+        """Wait until the link is in a state of this kind, and return the state.
+
+        Raises:
+            RpcError: If it won't come there any more.
+        """
+        while self._state.kind is not kind:
+            if self._state.kind is RpcConnectionKind.CLOSED:
+                raise self._state.error or RpcDisconnected(f"{self!r} is closed")
+            await self._state_changed.wait()
+        return self._state
+
+    async def wait_state_change(self) -> RpcConnectionState:
+        """Wait until the state of the link changes, and return the new one."""
+        await self._state_changed.wait()
+        return self._state
+
+    def disconnect(self) -> None:
+        """Break the connection; it is made again as if the network had broken it."""
+        if self.link is not None:
+            self.link.abort()
+
+    def reconnect(self) -> None:
+        """Start the next connection attempt now instead of waiting for its time."""
+        if self._reconnect_now is not None:
+            self._reconnect_now.wake()
+
+    def link_ready(self, link: Link, handshake: Handshake) -> None:
+        self._set_state(RpcConnectionKind.CONNECTED)
+        super().link_ready(link, handshake)
+
+    async def aclose(self, error: RpcError | None = None) -> None:
+        """Close the peer: open calls end with an error, and no new ones can be made."""
+        error = error or RpcDisconnected(f"{self!r} was closed")
+        self.hub.forget_client(self)
+        self._task.cancel()
+        await self.shut_down(error)
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._set_state(RpcConnectionKind.CLOSED, error)
+
+    def __repr__(self) -> str:
+        return f"<RpcClientPeer {self.url}>"
+
+    async def _keep_connected(self) -> None:
+        try_index = 0
+        while True:
+            self._set_state(RpcConnectionKind.CONNECTING, self._state.error, try_index)
+            error, is_terminal, lifetime = await self._connect_once()
+            if is_terminal:
+                break
+            try_index = 0 if lifetime >= self.limits.premature_disconnect_threshold else try_index + 1
+            await self._pause(error, try_index)
+        logger.error("%r gives up: %s", self, error)
+        self.is_closing = True
+        for call in self.outbound:
+            call.end(error)
+        self._set_state(RpcConnectionKind.CLOSED, error)
+
+    async def _connect_once(self) -> tuple[RpcError, bool, float]:
+        """Connect and stay connected; returns why that has ended, if for good, and after how many seconds."""
+        link = Link(self)
+        try:
+            await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
+        except RpcConnectError as error:
+            return error, False, 0.0
+        try:
+            await link.closed.wait()
+        except asyncio.CancelledError:
+            link.close()
+            raise
+        if link.close_code == CLOSE_UNSUPPORTED_FORMAT:
+            return RpcUnsupportedFormat(self.format.key, format_keys()), True, 0.0
+        lifetime = current_clock().now() - link.connected_at if link.handshake is not None else 0.0
+        reason = f": {link.close_reason}" if link.close_reason else ""
+        return RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"), False, lifetime
+
+    async def _pause(self, error: RpcError, try_index: int) -> None:
+        delay = self.limits.reconnect_delays.delay(try_index)
+        clock = current_clock()
+        reconnects_at = clock.now() + delay
+        self._set_state(RpcConnectionKind.DISCONNECTED, error, try_index, reconnects_at)
+        self._reconnect_now = waiter = Waiter()
+        timer = clock.call_at(reconnects_at, waiter.wake)
+        try:
+            await waiter.wait()
+        finally:
+            timer.cancel()
+            self._reconnect_now = None
+
+    def _connect_url(self) -> str:
+        parts = urlsplit(self.url)
+        path = parts.path if parts.path not in ("", "/") else "/rpc/ws"
+        query = f"{parts.query}&" if parts.query else ""
+        return urlunsplit(
+            (parts.scheme, parts.netloc, path, f"{query}clientId={self.client_id}&f={quote(self.format.key)}", "")
+        )
+
+    def _set_state(
+        self,
+        kind: RpcConnectionKind,
+        error: Exception | None = None,
+        try_index: int = 0,
+        reconnects_at: float | None = None,
+    ) -> None:
+        self._state = RpcConnectionState(kind, current_clock().now(), error, try_index, reconnects_at)
+        changed, self._state_changed = self._state_changed, Signal()
+        changed.set()

@@ -1,0 +1,216 @@
+"""Contracts: what a service offers, read off a plain class.
+
+A contract's public `async` methods are its operations. On the wire a service has the name of its class and
+a method its name in PascalCase with the number of its parameters, so that .NET and TypeScript peers fit; as
+in .NET a slot for cancellation is counted, unless the method says that it has none.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any, TypeVar, final
+
+from ._errors import RpcArgumentError, RpcContractError
+from .protocol._limits import MAX_METHOD_BYTES
+
+__all__ = ["MethodDefinition", "RpcNoWait", "ServiceDefinition", "rpc_method", "rpc_service"]
+
+C = TypeVar("C", bound=type[Any])
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME = "_refusion_rpc_name"
+_OPTIONS = "_refusion_rpc_options"
+
+
+@final
+class RpcNoWait:
+    """The declared result of a method that nobody waits for: fire and forget.
+
+    Such a call is dropped when there is no link, and its errors stay where they happen.
+    """
+
+    __slots__ = ()
+
+
+def rpc_service(*, name: str) -> Callable[[C], C]:
+    """Give a contract another name on the wire than that of its class, as `IStockApi` for a .NET peer."""
+
+    def apply(contract: C) -> C:
+        setattr(contract, _NAME, name)
+        return contract
+
+    return apply
+
+
+def rpc_method(*, name: str | None = None, cancellable: bool = True) -> Callable[[F], F]:
+    """Say how a method is known on the wire.
+
+    Args:
+        name: Its name there, in place of its own in PascalCase; with a `:` in it, it is taken as it stands.
+        cancellable: Whether the peer's method has a slot for cancellation, which counts as a parameter.
+    """
+
+    def apply(method: F) -> F:
+        setattr(inspect.unwrap(method), _OPTIONS, (name, cancellable))
+        return method
+
+    return apply
+
+
+@final
+class MethodDefinition:
+    """One operation of a contract."""
+
+    def __init__(self, contract: type[Any], service: str, name: str, attribute: Any) -> None:
+        self.contract = contract
+        self.name = name
+        """Its name in Python."""
+        self.attribute = attribute
+        """What the contract's class has under that name."""
+        self.function: FunctionType = inspect.unwrap(attribute)
+        """The function behind it."""
+        self.full_name = f"{contract.__qualname__}.{name}"
+        self._signature = inspect.signature(self.function)
+        parameters = list(self._signature.parameters.values())[1:]
+        hints = self._hints()
+        for parameter in parameters:
+            self._check_parameter(parameter, hints)
+        self.argument_types: tuple[Any, ...] = tuple(hints[parameter.name] for parameter in parameters)
+        """The declared types of its parameters."""
+        if "return" not in hints:
+            raise RpcContractError(self.full_name, "its result has no type; annotate it, with None if there is none")
+        self.result_type: Any = hints["return"]
+        """The declared type of its result."""
+        self.is_no_wait = self.result_type is RpcNoWait
+        """Whether nobody waits for an answer."""
+        self.wire_name = self._wire_name(service, len(parameters))
+        """Its full name on the wire."""
+        self.kind = 0
+        """The call type that it is called with; set by the hub."""
+        self._parameters = parameters
+        self._defaults_count = sum(p.default is not p.empty for p in parameters)
+        self._keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        """Return one value per parameter, with defaults applied.
+
+        Raises:
+            TypeError: If the arguments don't fit the signature.
+        """
+        if not kwargs and len(args) == len(self.argument_types) and not self._keyword_only:
+            return args
+        bound = self._signature.bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        return list(bound.arguments.values())[1:]
+
+    def call(self, implementation: Any, values: Sequence[Any]) -> Any:
+        """Call the method of an implementation with one value per parameter."""
+        method = getattr(implementation, self.name)
+        if not self._keyword_only:
+            return method(*values)
+        positional = len(values) - len(self._keyword_only)
+        return method(*values[:positional], **dict(zip(self._keyword_only, values[positional:], strict=True)))
+
+    def describe_misfit(self, error: RpcArgumentError) -> RpcArgumentError:
+        """Return an error of decoding arguments with the name of the parameter in it."""
+        if error.index is None or error.index >= len(self._parameters):
+            return RpcArgumentError(f"{self.full_name}: {error.problem}")
+        name = self._parameters[error.index].name
+        return RpcArgumentError(f"argument {name!r} of {self.full_name}: {error.problem}")
+
+    def __repr__(self) -> str:
+        return f"<MethodDefinition {self.full_name} as {self.wire_name!r}>"
+
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.function, include_extras=True)
+        except NameError as error:
+            raise RpcContractError(self.full_name, f"an annotation can't be resolved: {error}") from error
+
+    def _check_parameter(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise RpcContractError(self.full_name, f"{parameter.name!r} takes any number of arguments; name them")
+        if parameter.name not in hints:
+            raise RpcContractError(self.full_name, f"parameter {parameter.name!r} has no type; annotate it")
+
+    def _wire_name(self, service: str, count: int) -> str:
+        name, cancellable = getattr(self.function, _OPTIONS, (None, True))
+        if name is None:
+            name = "".join(part[:1].upper() + part[1:] for part in self.name.split("_"))
+        if ":" not in name:
+            name = f"{name}:{count + (cancellable and not self.is_no_wait)}"
+        full = f"{service}.{name}"
+        if len(full.encode()) > MAX_METHOD_BYTES:
+            raise RpcContractError(self.full_name, f"its wire name is longer than {MAX_METHOD_BYTES} bytes")
+        return full
+
+
+@final
+class ServiceDefinition:
+    """A contract, read."""
+
+    def __init__(self, contract: type[Any], kind_of: Callable[[Any], int]) -> None:
+        """Read a contract.
+
+        Args:
+            contract: A plain class.
+            kind_of: Says which call type a method of the contract is called with.
+
+        Raises:
+            RpcContractError: If it can't be a contract.
+        """
+        if not isinstance(contract, type):
+            raise RpcContractError(repr(contract), "a contract is a class")
+        self.contract = contract
+        self.name: str = contract.__dict__.get(_NAME, contract.__name__)
+        self.methods: dict[str, MethodDefinition] = {}
+        """The operations, by wire name."""
+        for name, attribute in _public_methods(contract):
+            kind = kind_of(attribute)
+            if not inspect.iscoroutinefunction(inspect.unwrap(attribute)):
+                if kind != 0:
+                    raise RpcContractError(f"{contract.__qualname__}.{name}", "it must be `async def` to be called remotely")
+                continue
+            method = MethodDefinition(contract, self.name, name, attribute)
+            method.kind = kind
+            known = self.methods.setdefault(method.wire_name, method)
+            if known is not method:
+                raise RpcContractError(method.full_name, f"{known.full_name} has the wire name {method.wire_name!r}, too")
+        if not self.methods:
+            raise RpcContractError(contract.__qualname__, "it has no public async methods, so there is nothing to call")
+
+    def check_implementation(self, implementation: object) -> None:
+        """Refuse an object that lacks a method, or whose method takes other parameters.
+
+        Raises:
+            RpcContractError: Naming the method.
+        """
+        for method in self.methods.values():
+            attribute = getattr(type(implementation), method.name, None)
+            owner = type(implementation).__qualname__
+            if attribute is None or inspect.unwrap(attribute) is method.function:
+                raise RpcContractError(owner, f"it doesn't implement {method.full_name}")
+            function = inspect.unwrap(attribute)
+            if not inspect.iscoroutinefunction(function):
+                raise RpcContractError(owner, f"its {method.name} isn't `async def`, as {method.full_name} is")
+            if not _accepts(function, len(method.argument_types), method):
+                raise RpcContractError(owner, f"its {method.name} doesn't take the parameters of {method.full_name}")
+
+
+def _public_methods(contract: type[Any]) -> list[tuple[str, Any]]:
+    found: dict[str, Any] = {}
+    for base in reversed(contract.__mro__[:-1]):
+        for name, attribute in vars(base).items():
+            if not name.startswith("_") and isinstance(inspect.unwrap(attribute), FunctionType):
+                found[name] = attribute
+    return list(found.items())
+
+
+def _accepts(function: Callable[..., Any], count: int, method: MethodDefinition) -> bool:
+    keyword_only = method._keyword_only
+    try:
+        inspect.signature(function).bind(None, *[None] * (count - len(keyword_only)), **dict.fromkeys(keyword_only))
+    except TypeError:
+        return False
+    return True

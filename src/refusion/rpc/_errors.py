@@ -1,0 +1,137 @@
+"""Errors of the RPC layer.
+
+    RefusionError
+     └ RpcError
+        ├ RpcProtocolError     (ValueError)      bytes that don't follow the protocol
+        ├ RpcArgumentError     (ValueError)      an argument or result doesn't fit its declared type
+        ├ RpcLimitExceeded     (ValueError)      a message is larger than the protocol allows
+        ├ RpcUnsupportedFormat (LookupError)     no such serialization format
+        ├ RpcServiceNotFound   (LookupError)     nobody serves such a service here
+        ├ RpcContractError     (TypeError)       a class can't be a contract, or doesn't fulfil one
+        ├ RpcConnectError      (ConnectionError) a connection couldn't be made; transient
+        ├ RpcDisconnected      (ConnectionError) the link is gone and the call can't be sent again; transient
+        ├ RpcCallTimeout       (TimeoutError)    no answer in time; transient
+        ├ RpcCallCancelled                       the other side has cancelled the call; transient
+        └ RpcRemoteError                         what the other side has raised
+"""
+
+from refusion.errors import RefusionError, TransientError
+
+__all__ = [
+    "RpcArgumentError",
+    "RpcCallCancelled",
+    "RpcCallTimeout",
+    "RpcConnectError",
+    "RpcContractError",
+    "RpcDisconnected",
+    "RpcError",
+    "RpcLimitExceeded",
+    "RpcProtocolError",
+    "RpcRemoteError",
+    "RpcServiceNotFound",
+    "RpcUnsupportedFormat",
+]
+
+
+class RpcError(RefusionError):
+    """The base class of the errors of the RPC layer."""
+
+
+class RpcProtocolError(RpcError, ValueError):
+    """Raised for bytes that don't follow the protocol."""
+
+
+class RpcLimitExceeded(RpcError, ValueError):
+    """Raised when something is larger than the protocol allows to send."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(what, size, limit)
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.what} has {self.size:,} bytes and {self.limit:,} is the limit; send it in parts"
+
+
+class RpcArgumentError(RpcError, ValueError):
+    """Raised when a value doesn't fit the type that the contract declares for it."""
+
+    def __init__(self, problem: str, index: int | None = None) -> None:
+        super().__init__(problem, index)
+        self.problem = problem
+        self.index = index
+        """Which argument it is, counted from 0; None if that isn't known."""
+
+    def __str__(self) -> str:
+        return self.problem if self.index is None else f"argument {self.index}: {self.problem}"
+
+
+class RpcUnsupportedFormat(RpcError, LookupError):
+    """Raised when a serialization format isn't known here."""
+
+    def __init__(self, key: str, known: tuple[str, ...]) -> None:
+        super().__init__(key, known)
+        self.key = key
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"Unsupported RPC serialization format: {self.key!r} (known here: {', '.join(self.known)})"
+
+
+class RpcServiceNotFound(RpcError, LookupError):
+    """Raised when a service is named that the hub doesn't serve."""
+
+    def __init__(self, service: str, known: tuple[str, ...]) -> None:
+        super().__init__(service, known)
+        self.service = service
+        self.known = known
+
+    def __str__(self) -> str:
+        known = ", ".join(sorted(self.known)) or "none"
+        return f"no service named {self.service!r} here (served: {known}); add it with hub.add_service(...)"
+
+
+class RpcContractError(RpcError, TypeError):
+    """Raised when a class can't be a contract, or an implementation doesn't fulfil one."""
+
+    def __init__(self, contract: str, problem: str) -> None:
+        super().__init__(contract, problem)
+        self.contract = contract
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.contract}: {self.problem}"
+
+
+class RpcConnectError(RpcError, ConnectionError, TransientError):
+    """Raised when a connection can't be made."""
+
+
+class RpcDisconnected(RpcError, ConnectionError, TransientError):
+    """Raised when the link is gone, and a call with it."""
+
+
+class RpcCallTimeout(RpcError, TimeoutError, TransientError):
+    """Raised when a call isn't answered in time; the other side is told to stop."""
+
+
+class RpcCallCancelled(RpcError, TransientError):
+    """Raised when the other side has cancelled a call by itself."""
+
+
+class RpcRemoteError(RpcError):
+    """What the other side has raised, if there is no builtin error that says the same.
+
+    Where there is one, the error is an instance of that builtin, too: a remote `ValueError` can be caught as such.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        """The name of the error's type on the other side."""
+        self.message = message
+        """Its text."""
+
+    def __str__(self) -> str:
+        return self.message or self.type_name

@@ -1,0 +1,283 @@
+"""The hub: one process's node in a network of services and clients."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from refusion._base._logging import logger
+
+from ._calls import RpcCallKind
+from ._client_peer import RpcClientPeer
+from ._contract import MethodDefinition, ServiceDefinition
+from ._errors import RpcContractError, RpcDisconnected, RpcError, RpcServiceNotFound, RpcUnsupportedFormat
+from ._limits import RpcLimits
+from ._link import Link
+from ._peer import RpcPeer
+from ._proxy import create_proxy, remote_function
+from ._server_peer import RpcServerPeer
+from .formats import get_format
+from .protocol._message import RpcMessage
+from .protocol._method_names import MethodNames
+from .transports import Network, Server, get_network
+from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
+
+__all__ = ["RpcHub"]
+
+C = TypeVar("C")
+
+
+class RpcHub:
+    """Serves services and makes clients of services elsewhere, over any number of connections.
+
+    A hub belongs to the event loop that it is first used in. Use it as `async with RpcHub() as hub:`, or
+    `aclose` it.
+
+    Example:
+        ```python
+        async with RpcHub() as hub:
+            hub.add_service(Greeter, GreeterService())
+            server = await hub.serve("127.0.0.1", 8080)
+            ...
+        ```
+    """
+
+    def __init__(
+        self, *, transport: Network | str | None = None, format: str = "msgpack6c", limits: RpcLimits | None = None
+    ) -> None:
+        """Create a hub.
+
+        Args:
+            transport: `picows`, `websockets`, or a network of one's own; by default picows where it is
+                installed, else websockets.
+            format: The key of the wire format that its clients speak; its servers speak all.
+            limits: Sizes and times.
+
+        Raises:
+            RpcUnsupportedFormat: If there is no such format.
+            LookupError: If there is no such transport.
+        """
+        self.id = str(uuid.uuid4())
+        """The identity of this hub on the wire."""
+        self.limits = limits or RpcLimits()
+        self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
+        self.method_names = MethodNames()
+        self.call_kinds: dict[int, RpcCallKind] = {}
+        """The kinds of calls that are made and answered, by call type."""
+        self.system_methods: dict[str, Callable[[RpcPeer, RpcMessage], None]] = {}
+        self._client_format = get_format(format)
+        self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
+        self._methods: dict[str, tuple[MethodDefinition, Any]] = {}
+        self._definitions: dict[type[Any], ServiceDefinition] = {}
+        self._client_peers: dict[str, RpcClientPeer] = {}
+        self._server_peers: dict[tuple[str, str], RpcServerPeer] = {}
+        self._servers: list[Server] = []
+        self._closing_tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self.add_call_kind(RpcCallKind())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # Services
+
+    def add_service(self, contract: type[C], implementation: C) -> None:
+        """Offer a service.
+
+        Args:
+            contract: What is offered: a plain class whose public `async` methods can be called.
+            implementation: Who answers.
+
+        Raises:
+            RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or the name
+                of the service is taken.
+        """
+        definition = self._define(contract)
+        definition.check_implementation(implementation)
+        if definition.name in self._services:
+            raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
+        self._services[definition.name] = (definition, implementation)
+        for name, method in definition.methods.items():
+            self._methods[name] = (method, implementation)
+            self.method_names.add(name)
+
+    def client(self, contract: type[C], peer: RpcPeer | str | None = None) -> C:
+        """Return an object that looks like the contract and calls a service elsewhere.
+
+        Args:
+            contract: What is called.
+            peer: Where: a URL as `ws://host:port`, or a peer, as that of a client which is to be called back.
+
+        Raises:
+            RpcContractError: If the contract can't be one.
+            ValueError: If there is no peer to call.
+        """
+        if peer is None:
+            if len(self._client_peers) != 1:
+                raise ValueError("say whom to call: hub.client(Contract, url)")
+            (peer,) = self._client_peers.values()
+        elif isinstance(peer, str):
+            peer = self.peer(peer)
+        definition = self._define(contract)
+        attributes = {
+            method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()
+        }
+        proxy: C = create_proxy(definition, peer, attributes)
+        return proxy
+
+    def kind_of(self, attribute: Any) -> int:
+        """Return the call type that a method of a contract is called with; 0 for a regular call."""
+        return 0
+
+    def add_call_kind(self, kind: RpcCallKind) -> None:
+        """Make and answer calls of another type."""
+        self.call_kinds[kind.call_type] = kind
+        self.system_methods.update(kind.system_methods())
+
+    def find_method(self, message: RpcMessage) -> tuple[MethodDefinition, Any]:
+        """Return who answers a call.
+
+        Raises:
+            RpcError: If nobody does, or not this type of call.
+        """
+        found = self._methods.get(message.method)
+        if found is None:
+            name = message.method or f"Service.Method<{message.method_hash:08x}>"
+            raise RpcError(f"Endpoint not found: '{name}'.")
+        if message.call_type not in self.call_kinds or message.call_type not in (0, found[0].kind):
+            raise RpcError(f"Invalid CallTypeId: {message.call_type}.")
+        return found
+
+    # Peers
+
+    def peer(self, url: str) -> RpcClientPeer:
+        """Return the peer for a URL, which starts to connect when it is new.
+
+        Raises:
+            ValueError: If the URL isn't one of a WebSocket.
+            RuntimeError: If no event loop runs, or the hub belongs to another one.
+        """
+        peer = self._client_peers.get(url)
+        if peer is None:
+            if not url.startswith(("ws://", "wss://")):
+                raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
+            self._check_open()
+            peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        return peer
+
+    @property
+    def server_peers(self) -> tuple[RpcServerPeer, ...]:
+        """The clients that are connected, or were so not long ago."""
+        return tuple(self._server_peers.values())
+
+    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+        """Start to listen for clients; the hub closes the server when it is closed itself.
+
+        Args:
+            host: The address to listen at.
+            port: The port; 0 takes a free one.
+
+        Raises:
+            OSError: If it can't listen there.
+        """
+        self._check_open()
+        server = await self.network.listen(host, port, self.accept, self.limits.transport)
+        self._servers.append(server)
+        return server
+
+    def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
+        """Decide about a client that wants to connect; for transports."""
+        if self._is_closed:
+            return Rejection("The server is shutting down.", 503)
+        client_id = request.query.get("clientId", "")
+        if not client_id:
+            return Rejection("The clientId parameter is missing.", 400)
+        key = request.query.get("f") or self._client_format.key
+        try:
+            format_ = get_format(key)
+        except RpcUnsupportedFormat:
+            reason = f"Unsupported RPC serialization format: '{key}'"
+            return Rejection(reason, close_code=CLOSE_UNSUPPORTED_FORMAT)
+        peer = self._server_peers.get((client_id, key))
+        if peer is None:
+            self._check_open()
+            peer = self._server_peers[client_id, key] = RpcServerPeer(self, client_id, format_)
+        return Link(peer)
+
+    async def aclose(self) -> None:
+        """Close servers, connections and peers; open calls end with `RpcDisconnected`. May be called again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        closed = RpcDisconnected("the hub was closed")
+        try:
+            async with asyncio.timeout(self.limits.close_timeout):
+                # Peers first: a client should see calls unanswered, not answered with a cancellation.
+                for server_peer in list(self._server_peers.values()):
+                    await server_peer.aclose()
+                for client_peer in list(self._client_peers.values()):
+                    await client_peer.aclose(closed)
+                for server in self._servers:
+                    await server.aclose()
+        except TimeoutError:
+            logger.warning("a hub was closed while some connections or handlers were still busy")
+
+    # For peers
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of this hub."""
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise RuntimeError("a hub belongs to the event loop that it was first used in; make one for each loop")
+        return self._loop
+
+    def forget_client(self, peer: RpcClientPeer) -> None:
+        """Drop a client peer that is being closed."""
+        if self._client_peers.get(peer.url) is peer:
+            del self._client_peers[peer.url]
+
+    def forget_server_peer(self, peer: RpcServerPeer) -> None:
+        """Drop a server peer that is being closed."""
+        key = (peer.client_id, peer.format.key)
+        if self._server_peers.get(key) is peer:
+            del self._server_peers[key]
+
+    def expire(self, peer: RpcServerPeer) -> None:
+        """Close a server peer whose client hasn't come back."""
+        task = self.loop.create_task(peer.aclose(), name="rpc expire peer")
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
+
+    def service(self, contract: type[C]) -> C:
+        """Return the implementation that is served for a contract.
+
+        Raises:
+            RpcServiceNotFound: If there is none.
+        """
+        definition = self._define(contract)
+        try:
+            implementation: C = self._services[definition.name][1]
+        except KeyError:
+            raise RpcServiceNotFound(definition.name, tuple(self._services)) from None
+        return implementation
+
+    def _define(self, contract: type[Any]) -> ServiceDefinition:
+        definition = self._definitions.get(contract)
+        if definition is None:
+            definition = self._definitions[contract] = ServiceDefinition(contract, self.kind_of)
+        return definition
+
+    def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
+        return remote_function(method, peer)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RpcDisconnected("the hub is closed; make a new one")
+        _ = self.loop

@@ -1,0 +1,203 @@
+"""One connection of a peer: frames in and out, handshake, keep-alive, and the gate for senders."""
+
+import asyncio
+from typing import TYPE_CHECKING, final
+
+from refusion._aio._signal import Signal
+from refusion._base._clock import TimerHandle, current_clock
+from refusion._base._logging import logger
+
+from ._errors import RpcProtocolError
+from .protocol._handshake import Handshake, check_handshake
+from .protocol._limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
+from .protocol._message import RpcMessage
+from .protocol._system_calls import HANDSHAKE, KEEP_ALIVE
+from .transports._transport import CLOSE_ABNORMAL, CLOSE_NORMAL, CLOSE_PROTOCOL_ERROR, Receiver, Transport
+
+if TYPE_CHECKING:
+    from ._peer import RpcPeer
+
+__all__ = ["Link"]
+
+
+@final
+class Link(Receiver):
+    """A connection, from its making to its end. A peer has one at a time, and many in its life.
+
+    Messages of one turn of the event loop share frames: the first one schedules a flush, the others join it.
+    """
+
+    def __init__(self, peer: "RpcPeer") -> None:
+        self.peer = peer
+        self.is_text = peer.format.is_text
+        self.max_frame_bytes = MAX_HANDSHAKE_FRAME_BYTES
+        self.handshake: Handshake | None = None
+        """What the other side has introduced itself with."""
+        self.has_reconnected = False
+        """Whether the other side has asked about its calls; it may do so once."""
+        self.close_code = CLOSE_ABNORMAL
+        self.close_reason = ""
+        self.connected_at = 0.0
+        self.ready = Signal()
+        """The handshake is through, or won't be."""
+        self.closed = Signal()
+        """The connection is gone."""
+        self._transport: Transport | None = None
+        self._buffer = bytearray()
+        self._is_flush_scheduled = False
+        self._write_waiters: set[asyncio.Future[None]] = set()
+        self._heard_at = 0.0
+        self._timer: TimerHandle | None = None
+        self._keep_alive: TimerHandle | None = None
+
+    # Receiver
+
+    def connected(self, transport: Transport) -> None:
+        self._transport = transport
+        now = current_clock().now()
+        self.connected_at = now
+        self.peer.link_opened(self)
+        self._timer = current_clock().call_at(now + self.peer.limits.handshake_timeout, self._handshake_missing)
+        self.post(self.peer.create_handshake())
+        self.flush()
+
+    def frame_received(self, frame: bytes, *, is_text: bool) -> None:
+        if is_text != self.is_text:
+            self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
+            return
+        messages, problem = self.peer.format.read(frame, self.peer.hub.method_names)
+        for message in messages:
+            if self.handshake is None:
+                if not self._take_handshake(message):
+                    return
+            else:
+                self.peer.handle(self, message)
+        if problem is not None:
+            logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
+        transport = self._transport
+        if transport is not None and not transport.is_writable and self.peer.must_pause_reading:
+            # Whoever doesn't take the answers gets no further questions in.
+            transport.pause_reading()
+
+    def writable(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+        waiters, self._write_waiters = self._write_waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def disconnected(self, code: int, reason: str) -> None:
+        self.close_code, self.close_reason = code, reason
+        self._transport = None
+        for timer in (self._timer, self._keep_alive):
+            if timer is not None:
+                timer.cancel()
+        self.writable()
+        self.closed.set()
+        self.ready.set()
+        self.peer.link_closed(self)
+
+    # Sending
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent: the connection is there and the handshake through."""
+        return self._transport is not None and self.handshake is not None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether senders may go on."""
+        return self._transport is None or self._transport.is_writable
+
+    def post(self, message: RpcMessage) -> None:
+        """Send a message with the next frame.
+
+        Raises:
+            RpcLimitExceeded: If it is larger than the protocol allows.
+        """
+        buffer = self._buffer
+        self.peer.format.write(buffer, message)
+        if len(buffer) >= self.peer.limits.flush_bytes:
+            self.flush()
+        elif not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            self.peer.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what is waiting for the next frame now."""
+        self._is_flush_scheduled = False
+        if self._buffer and self._transport is not None:
+            self._transport.send(bytes(self._buffer))
+        self._buffer.clear()
+
+    async def wait_writable(self) -> None:
+        """Wait until senders may go on, or the connection is gone."""
+        while not self.is_writable:
+            waiter = self.peer.loop.create_future()
+            self._write_waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._write_waiters.discard(waiter)
+
+    def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
+        """Close the connection after what was posted."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close(code, reason)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def drop(self, problem: str) -> None:
+        """Close the connection because the other side doesn't follow the protocol."""
+        logger.warning("%r drops its connection: %s", self.peer, problem)
+        self.close(CLOSE_PROTOCOL_ERROR, problem[:100])
+
+    # Introduction and silence
+
+    def keep_alive_received(self) -> None:
+        """Note that the other side is there."""
+        self._heard_at = current_clock().now()
+
+    def _take_handshake(self, message: RpcMessage) -> bool:
+        if message.method != HANDSHAKE or message.related_id != 0 or message.call_type != 0:
+            self.drop(f"the first message was {message.method!r} instead of a handshake")
+            return False
+        try:
+            handshake = self.peer.format.decode_handshake(message.args)
+            check_handshake(handshake)
+        except RpcProtocolError as error:
+            self.drop(str(error))
+            return False
+        self.handshake = handshake
+        self.max_frame_bytes = MAX_FRAME_BYTES
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.keep_alive_received()
+        self._arm_keep_alive()
+        self.peer.link_ready(self, handshake)
+        self.ready.set()
+        return True
+
+    def _handshake_missing(self) -> None:
+        self.drop("there was no handshake in time")
+
+    def _arm_keep_alive(self) -> None:
+        clock = current_clock()
+        self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._on_keep_alive)
+
+    def _on_keep_alive(self) -> None:
+        if self._transport is None:
+            return
+        if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
+            logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
+            self.abort()
+            return
+        no_objects = self.peer.format.arguments((list[int],)).encode(([],))
+        self.post(RpcMessage(KEEP_ALIVE, 0, 0, no_objects))
+        self._arm_keep_alive()

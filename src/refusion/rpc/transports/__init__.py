@@ -1,0 +1,35 @@
+"""Transports, one module each. The one to use is loaded by name, when it is first needed."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final
+
+from ._transport import CLOSE_UNSUPPORTED_FORMAT as CLOSE_UNSUPPORTED_FORMAT
+from ._transport import ConnectionRequest as ConnectionRequest
+from ._transport import Network as Network
+from ._transport import Receiver as Receiver
+from ._transport import Rejection as Rejection
+from ._transport import Server as Server
+from ._transport import Transport as Transport
+from ._transport import TransportLimits as TransportLimits
+
+_NETWORKS: Final = {"picows": "PicowsNetwork", "websockets": "WebSocketsNetwork"}
+
+
+def get_network(name: str | None = None) -> Network:
+    """Return a kind of transport by name.
+
+    Args:
+        name: `picows` or `websockets`; by default picows where it is installed.
+
+    Raises:
+        LookupError: If there is no such transport.
+        ImportError: If its library isn't installed.
+    """
+    if name is None:
+        name = "picows" if find_spec("picows") is not None else "websockets"
+    if name not in _NETWORKS:
+        raise LookupError(f"no transport named {name!r} (there are: {', '.join(_NETWORKS)})")
+    module = import_module(f".{name}", __name__)
+    network: Network = getattr(module, _NETWORKS[name])()
+    return network

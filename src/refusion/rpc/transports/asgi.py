@@ -1,0 +1,125 @@
+"""Serving in any ASGI server: `RpcEndpoint` is an ASGI application for the path that clients connect to.
+
+Mount it in Starlette, FastAPI or Litestar, or run it as it is under uvicorn. The server's own limits apply, too:
+give uvicorn `ws_per_message_deflate=False`, and leave `ws_max_size` at 16 MiB or more.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, final
+
+from ._queued import QueuedTransport
+from ._serving import connection_request
+from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits
+
+__all__ = ["AcceptingHub", "RpcEndpoint"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class AcceptingHub(Protocol):
+    """What an endpoint needs of a hub."""
+
+    def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
+        """Decide about a client."""
+        ...
+
+
+@final
+class RpcEndpoint:
+    """An ASGI application through which clients reach the services of a hub.
+
+    Example:
+        ```python
+        app = Starlette(routes=[WebSocketRoute("/rpc/ws", RpcEndpoint(hub))])
+        ```
+    """
+
+    def __init__(self, hub: AcceptingHub, *, limits: TransportLimits | None = None) -> None:
+        """Create an endpoint.
+
+        Args:
+            hub: Whose services are reached.
+            limits: What a connection may take of memory and time.
+        """
+        self._hub = hub
+        self._limits = limits or TransportLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of an ASGI server."""
+        match scope["type"]:
+            case "websocket":
+                await self._serve(scope, receive, send)
+            case "http":
+                await _respond(send, 426, "This endpoint speaks the Fusion protocol over WebSocket.\n")
+            case "lifespan":
+                await _follow_lifespan(receive, send)
+            case other:
+                raise ValueError(f"an RPC endpoint can't serve ASGI connections of type {other!r}")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        client = scope.get("client")
+        target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
+        outcome = self._hub.accept(connection_request(target, headers, client[0] if client else ""))
+        if isinstance(outcome, Rejection):
+            if outcome.close_code is None:
+                # Before the handshake is accepted, this is an HTTP 403.
+                await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": outcome.reason})
+            else:
+                await send({"type": "websocket.accept"})
+                await send({"type": "websocket.close", "code": outcome.close_code, "reason": outcome.reason})
+            return
+        await send({"type": "websocket.accept"})
+        await _AsgiTransport(receive, send, outcome, self._limits).run()
+
+
+@final
+class _AsgiTransport(QueuedTransport):
+    def __init__(self, receive: Receive, send: Send, receiver: Receiver, limits: TransportLimits) -> None:
+        super().__init__(receiver, limits)
+        self._receive = receive
+        self._send = send
+
+    async def _read(self) -> tuple[bytes, bool] | None:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._outcome = (message.get("code") or CLOSE_ABNORMAL, message.get("reason") or "")
+            return None
+        data = message.get("bytes")
+        return (data, False) if data is not None else (message["text"].encode(), True)
+
+    async def _write(self, frame: bytes) -> None:
+        if self._receiver.is_text:
+            await self._send({"type": "websocket.send", "text": frame.decode()})
+        else:
+            await self._send({"type": "websocket.send", "bytes": frame})
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _cut(self) -> None:
+        # ASGI has no way to cut a connection; ending the application does it.
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _close_outcome(self) -> tuple[int, str]:
+        return self._outcome
+
+
+async def _respond(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+async def _follow_lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

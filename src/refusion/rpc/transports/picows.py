@@ -1,0 +1,254 @@
+"""The fast transport, client and server, on the `picows` library; used when it is installed.
+
+What picows leaves to its user is done here: messages of several frames, the size of a message, the closing
+handshake, and a gate for senders (its `send` never blocks). Its aiofastnet transports stay on: without them
+frames can be corrupted under backpressure.
+"""
+
+import asyncio
+import struct
+from typing import Final, final
+
+from picows import (
+    WSError,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_connect,
+    ws_create_server,
+)
+
+from refusion._base._clock import current_clock
+from refusion._base._logging import log_failure
+from refusion.rpc._errors import RpcConnectError
+
+from ._serving import connection_request, server_url
+from ._transport import (
+    CLOSE_ABNORMAL,
+    CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NORMAL,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_TOO_LARGE,
+    Accept,
+    Network,
+    Receiver,
+    Rejection,
+    Server,
+    Transport,
+    TransportLimits,
+)
+
+__all__ = ["PicowsNetwork"]
+
+_READ_BUFFER_BYTES: Final = 2_048
+"""Grown on demand; its default would be most of the memory of an idle connection."""
+
+
+@final
+class _Connection(WSListener, Transport):  # type: ignore[misc]  # picows is compiled, its listener has no metaclass
+    """A picows listener that is the transport, too: both live and die with one connection."""
+
+    def __init__(
+        self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
+    ) -> None:
+        self._receiver = receiver
+        self._limits = limits
+        self._connections = connections
+        self._ws: WSTransport | None = None
+        self._is_writable = True
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._part_type = WSMsgType.BINARY
+        self._outcome = (CLOSE_ABNORMAL, "")
+        self._is_closing = False
+        self._closed = asyncio.Event()
+        self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
+
+    # Transport
+
+    def send(self, frame: bytes) -> None:
+        if self._ws is not None and not self._is_closing:
+            self._ws.send(self._type, frame)
+
+    @property
+    def is_writable(self) -> bool:
+        return self._is_writable
+
+    def pause_reading(self) -> None:
+        if self._ws is not None and not self._ws.is_disconnected:
+            self._ws.underlying_transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._ws is not None and not self._ws.is_disconnected:
+            self._ws.underlying_transport.resume_reading()
+
+    def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
+        if self._is_closing or self._ws is None:
+            return
+        self._is_closing = True
+        self.resume_reading()
+        self._ws.send(WSMsgType.CLOSE, struct.pack(">H", code) + reason.encode())
+        clock = current_clock()
+        clock.call_at(clock.now() + self._limits.close_timeout, self.abort)
+        # The other side answers the close and ends the connection; if it doesn't, the timer does.
+
+    def abort(self) -> None:
+        self._is_closing = True
+        if self._ws is not None:
+            self._ws.disconnect(graceful=False)
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    # Listener
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._ws = transport
+        transport.underlying_transport.set_write_buffer_limits(self._limits.high_water, self._limits.low_water)
+        if self._connections is not None:
+            self._connections.add(self)
+        self._receiver.connected(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind is WSMsgType.CLOSE:
+            self._answer_close(transport, frame.get_payload_as_bytes())
+        elif kind is WSMsgType.PING or kind is WSMsgType.PONG or self._is_closing:
+            return
+        elif frame.fin and not self._parts and kind is not WSMsgType.CONTINUATION:
+            self._deliver(frame.get_payload_as_bytes(), kind)
+        else:
+            self._collect(frame, kind)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if self._connections is not None:
+            self._connections.discard(self)
+        self._closed.set()
+        self._receiver.disconnected(*self._outcome)
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        self._receiver.writable()
+
+    def _collect(self, frame: WSFrame, kind: WSMsgType) -> None:
+        if (kind is WSMsgType.CONTINUATION) != bool(self._parts):
+            self.close(CLOSE_PROTOCOL_ERROR, "Fragments out of order.")
+            return
+        if not self._parts:
+            self._part_type = kind
+        self._size += frame.payload_size
+        if self._size > self._receiver.max_frame_bytes:
+            self._parts.clear()
+            self.close(CLOSE_TOO_LARGE, "Message too large.")
+            return
+        self._parts.append(frame.get_payload_as_bytes())
+        if frame.fin:
+            data, self._parts, self._size = b"".join(self._parts), [], 0
+            self._deliver(data, self._part_type)
+
+    def _deliver(self, data: bytes, kind: WSMsgType) -> None:
+        if len(data) > self._receiver.max_frame_bytes:
+            self.close(CLOSE_TOO_LARGE, "Message too large.")
+            return
+        try:
+            self._receiver.frame_received(data, is_text=kind is WSMsgType.TEXT)
+        except Exception:
+            log_failure("the receiver of a frame", self._receiver)
+            self.close(CLOSE_INTERNAL_ERROR, "Internal error.")
+
+    def _answer_close(self, transport: WSTransport, payload: bytes) -> None:
+        code = struct.unpack(">H", payload[:2])[0] if len(payload) >= 2 else CLOSE_NORMAL
+        self._outcome = (code, payload[2:].decode(errors="replace"))
+        if not self._is_closing:
+            self._is_closing = True
+            transport.send(WSMsgType.CLOSE, payload[:2])
+        transport.disconnect()
+
+
+@final
+class _Farewell(WSListener):  # type: ignore[misc]  # as above
+    """Closes a connection that was accepted only to be told why it is refused."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        self._rejection = rejection
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        code = self._rejection.close_code or CLOSE_ABNORMAL
+        transport.send(WSMsgType.CLOSE, struct.pack(">H", code) + self._rejection.reason.encode()[:120])
+        transport.disconnect()
+
+
+@final
+class _Server(Server):
+    def __init__(self, host: str, server: asyncio.Server, connections: "set[_Connection]") -> None:
+        self._host = host
+        self._server = server
+        self._connections = connections
+        self._port = int(server.sockets[0].getsockname()[1])
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return server_url(self._host, self._port)
+
+    async def aclose(self) -> None:
+        self._server.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.close(CLOSE_GOING_AWAY)
+        for connection in connections:
+            await connection.wait_closed()
+
+
+@final
+class PicowsNetwork(Network):
+    """Connects and listens with picows."""
+
+    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+        try:
+            async with asyncio.timeout(limits.connect_timeout):
+                _, listener = await ws_connect(
+                    lambda: _Connection(receiver, limits),
+                    url,
+                    websocket_handshake_timeout=limits.connect_timeout,
+                    max_frame_size=limits.max_frame_bytes,
+                    read_buffer_init_size=_READ_BUFFER_BYTES,
+                )
+        except (OSError, WSError, TimeoutError, ValueError) as error:
+            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
+        assert isinstance(listener, _Connection)  # noqa: S101  # made right above
+        return listener
+
+    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+        connections: set[_Connection] = set()
+
+        def create(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
+            headers = [(str(name), str(value)) for name, value in request.headers.items()]
+            outcome = accept(connection_request(request.path.decode("latin-1"), headers, ""))
+            if isinstance(outcome, Rejection):
+                if outcome.close_code is not None:
+                    return _Farewell(outcome)
+                response = WSUpgradeResponse.create_error_response(outcome.status, outcome.reason.encode())
+                return WSUpgradeResponseWithListener(response, None)
+            return _Connection(outcome, limits, connections)
+
+        server = await ws_create_server(
+            create,
+            host,
+            port,
+            websocket_handshake_timeout=limits.connect_timeout,
+            max_frame_size=limits.max_frame_bytes,
+            read_buffer_init_size=_READ_BUFFER_BYTES,
+        )
+        return _Server(host, server, connections)

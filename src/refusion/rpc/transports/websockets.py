@@ -1,0 +1,158 @@
+"""The default transport, client and server, on the `websockets` library.
+
+Compression is off: frames are small and formats have their own. So are the library's pings: the protocol
+has keep-alives, and only those count.
+"""
+
+import asyncio
+import weakref
+from http import HTTPStatus
+from typing import final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import Server as WebSocketsServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.http11 import Request, Response
+
+from refusion.rpc._errors import RpcConnectError
+
+from ._queued import QueuedTransport
+from ._serving import connection_request, server_url
+from ._transport import (
+    CLOSE_ABNORMAL,
+    CLOSE_GOING_AWAY,
+    Accept,
+    Network,
+    Receiver,
+    Rejection,
+    Server,
+    Transport,
+    TransportLimits,
+)
+
+__all__ = ["WebSocketsNetwork"]
+
+
+@final
+class _WebSocketTransport(QueuedTransport):
+    def __init__(self, connection: Connection, receiver: Receiver, limits: TransportLimits) -> None:
+        super().__init__(receiver, limits)
+        self._connection = connection
+        self._set_max_size()
+
+    async def _read(self) -> tuple[bytes, bool] | None:
+        self._set_max_size()
+        try:
+            data = await self._connection.recv()
+        except ConnectionClosed:
+            return None
+        return (data.encode(), True) if isinstance(data, str) else (data, False)
+
+    async def _write(self, frame: bytes) -> None:
+        await self._connection.send(frame, text=self._receiver.is_text)
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._connection.close(code, reason)
+
+    def _cut(self) -> None:
+        self._connection.transport.abort()
+
+    def _close_outcome(self) -> tuple[int, str]:
+        code = self._connection.close_code
+        return (CLOSE_ABNORMAL if code is None else code), self._connection.close_reason or ""
+
+    def _set_max_size(self) -> None:
+        # A stranger's first message is kept small; after the handshake the receiver allows more.
+        self._connection.protocol.max_message_size = self._receiver.max_frame_bytes
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+@final
+class _Server(Server):
+    def __init__(self, accept: Accept, limits: TransportLimits) -> None:
+        self._accept = accept
+        self._limits = limits
+        self._receivers: weakref.WeakKeyDictionary[ServerConnection, Receiver | Rejection] = weakref.WeakKeyDictionary()
+        self._server: WebSocketsServer | None = None
+        self._host = ""
+        self._port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        self._host = host
+        self._server = await serve(
+            self._handle,
+            host,
+            port,
+            process_request=self._process_request,
+            compression=None,
+            ping_interval=None,
+            open_timeout=self._limits.connect_timeout,
+            close_timeout=self._limits.close_timeout,
+            max_size=self._limits.max_frame_bytes,
+            server_header=None,
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return server_url(self._host, self._port)
+
+    async def aclose(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close(code=CLOSE_GOING_AWAY)
+        await server.wait_closed()
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        remote = connection.remote_address
+        outcome = self._accept(
+            connection_request(request.path, request.headers.raw_items(), str(remote[0]) if remote else "")
+        )
+        if isinstance(outcome, Rejection) and outcome.close_code is None:
+            return connection.respond(HTTPStatus(outcome.status), outcome.reason + "\n")
+        self._receivers[connection] = outcome
+        return None
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        outcome = self._receivers.pop(connection)
+        if isinstance(outcome, Rejection):
+            await connection.close(outcome.close_code or CLOSE_ABNORMAL, outcome.reason)
+            return
+        await _WebSocketTransport(connection, outcome, self._limits).run()
+
+
+@final
+class WebSocketsNetwork(Network):
+    """Connects and listens with the `websockets` library."""
+
+    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+        try:
+            connection: ClientConnection = await connect(
+                url,
+                compression=None,
+                ping_interval=None,
+                open_timeout=limits.connect_timeout,
+                close_timeout=limits.close_timeout,
+                max_size=limits.max_frame_bytes,
+            )
+        except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
+            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
+        transport = _WebSocketTransport(connection, receiver, limits)
+        task = asyncio.create_task(transport.run(), name="rpc connection")
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        return transport
+
+    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+        server = _Server(accept, limits)
+        await server.start(host, port)
+        return server
