@@ -25,3 +25,4 @@ from .states import MutableState as MutableState
 from .states import StateSnapshot as StateSnapshot
 from .states import UIActionTracker as UIActionTracker
 from .states import UpdateDelayer as UpdateDelayer
+from .remote import FusionHub as FusionHub

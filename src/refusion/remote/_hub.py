@@ -1,0 +1,45 @@
+"""`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
+
+from typing import Any
+
+from refusion.compute import ComputeMethod
+from refusion.rpc import MethodDefinition, RpcHub, RpcLimits, RpcPeer
+from refusion.rpc.transports import Network
+
+from ._compute_calls import COMPUTE_CALL_TYPE, ComputeCallKind
+from ._replicas import remote_compute_method
+
+__all__ = ["FusionHub"]
+
+
+class FusionHub(RpcHub):
+    """An `RpcHub` that knows compute methods.
+
+    The compute methods of a service are answered with values that the client may keep: the server tells when
+    they stop being true. On a client of this hub they are compute methods, too: a value is fetched once,
+    served locally while it is consistent, may be depended on, and is invalidated by the server.
+
+    Example:
+        ```python
+        async with FusionHub() as hub:
+            stocks = hub.client(StockApi, "ws://localhost:8080")
+            computed = await stocks.get_price.capture("AAPL")
+            async for c in computed.changes():
+                print(f"New price: {c.value}")
+        ```
+    """
+
+    def __init__(
+        self, *, transport: Network | str | None = None, format: str = "msgpack6c", limits: RpcLimits | None = None
+    ) -> None:
+        """Create a hub; see `RpcHub` for the arguments and errors."""
+        super().__init__(transport=transport, format=format, limits=limits)
+        self.add_call_kind(ComputeCallKind())
+
+    def kind_of(self, attribute: Any) -> int:
+        return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
+
+    def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
+        if method.kind == COMPUTE_CALL_TYPE:
+            return remote_compute_method(method, peer)
+        return super()._proxy_attribute(method, peer)
