@@ -21,7 +21,9 @@ def main() -> int:
     port = _free_port()
     url = f"ws://127.0.0.1:{port}"
     print(f"server at {url}; watch it from a second terminal with\n")
-    print(f"    python -m refusion watch {url} StockApi.get_price AAPL --contract samples.stocks.contract\n", flush=True)
+    print(
+        f"    python -m refusion watch {url} StockApi.get_price AAPL --contract samples.stocks.contract\n", flush=True
+    )
 
     command = [sys.executable, "-m", "samples.stocks.client", url, "--seconds", str(seconds)]
     server = _start_server(port, options.pace)

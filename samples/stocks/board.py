@@ -51,7 +51,11 @@ class Screen:
             self._draw(self._shown, {})
 
     def _draw(self, board: Board, changes: dict[str, float]) -> None:
-        lines = ["┌────────┬────────────┬────────────┐", "│ symbol │      price │     change │", "├────────┼────────────┼────────────┤"]
+        lines = [
+            "┌────────┬────────────┬────────────┐",
+            "│ symbol │      price │     change │",
+            "├────────┼────────────┼────────────┤",
+        ]
         for symbol, price in board.prices.items():
             change = changes.get(symbol)
             text = f"{change:+10.2f}{_arrow(change)}" if change else " " * 11

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from refusion import ComputedState, FixedDelayer, FusionHub, registry
+from refusion import ComputedState, FixedDelayer, FusionHub
 from refusion.rpc import RpcClientPeer, RpcConnectionKind
 
 from .board import Board, Screen
@@ -78,7 +78,7 @@ class Watcher:
             self._screen.say("connected again; all that may have changed is asked for anew")
 
     async def _sum_up(self, stocks: StockApi, peer: RpcClientPeer) -> None:
-        remote_calls = registry().counters.registered
+        remote_calls = peer.call_count
         computed_there: int | None = None
         if peer.is_connected:
             computed_there = await stocks.count_computations()
@@ -87,7 +87,8 @@ class Watcher:
         print(f"values read        {self._reads:8,}")
         print(f"  remote calls     {remote_calls:8,}")
         print(f"  local hits       {max(0, self._reads - remote_calls):8,}")
-        print(f"recomputations     {'?' if computed_there is None else format(computed_there, '8,')}   (in the server, since it was started last)")
+        computed_text = "?" if computed_there is None else format(computed_there, ",")
+        print(f"recomputations     {computed_text:>8}   (in the server, since it was started last)")
         print(f"reconnects         {self._outages:8,}")
 
 

@@ -12,7 +12,9 @@ def load_history() -> list[tuple[date, dict[str, float]]]:
     """Return the monthly prices from 2000 to 2010, by symbol, in the order of time."""
     spec = find_spec("vega_datasets")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the stock sample needs the vega_datasets package for its prices: `make demo` installs it")
+        raise ModuleNotFoundError(
+            "the stock sample needs the vega_datasets package for its prices: `make demo` installs it"
+        )
     # Found, not imported: only the table is wanted, not the data-frame library that the package loads.
     path = Path(spec.origin).parent / "_data" / "stocks.csv"
     months: dict[date, dict[str, float]] = {}

@@ -19,10 +19,10 @@ from .compute import isolated as isolated
 from .compute import registry as registry
 from .errors import RefusionError as RefusionError
 from .errors import TransientError as TransientError
+from .remote import FusionHub as FusionHub
 from .states import ComputedState as ComputedState
 from .states import FixedDelayer as FixedDelayer
 from .states import MutableState as MutableState
 from .states import StateSnapshot as StateSnapshot
 from .states import UIActionTracker as UIActionTracker
 from .states import UpdateDelayer as UpdateDelayer
-from .remote import FusionHub as FusionHub

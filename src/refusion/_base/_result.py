@@ -71,7 +71,8 @@ class Result(Generic[T_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
             return NotImplemented
-        return self._error is other._error and bool(self._value == other._value)
+        value: object = other._value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return self._error is other._error and bool(self._value == value)
 
     def __hash__(self) -> int:
         return hash((self._value, self._error))

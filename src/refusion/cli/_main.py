@@ -22,13 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     watching.add_argument("url", help="where the server listens, as ws://127.0.0.1:8080")
     watching.add_argument("method", help="service and method of the contract, as StockApi.get_price")
     watching.add_argument("args", nargs="*", help="the arguments; texts as they are, anything else as JSON")
-    watching.add_argument("--contract", required=True, help="the module that has the contract, as samples.stocks.contract")
+    watching.add_argument(
+        "--contract", required=True, help="the module that has the contract, as samples.stocks.contract"
+    )
     watching.add_argument("--count", type=int, help="stop after so many values")
     watching.add_argument("--format", default="msgpack6c", help="the wire format (default msgpack6c)")
     options = parser.parse_args(arguments)
     try:
         asyncio.run(
-            watch(options.url, options.method, options.args, options.contract, count=options.count, format=options.format)
+            watch(
+                options.url, options.method, options.args, options.contract, count=options.count, format=options.format
+            )
         )
     except UsageError as error:
         print(f"refusion watch: {error}", file=sys.stderr)

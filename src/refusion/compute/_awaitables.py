@@ -4,10 +4,9 @@ They are full coroutines to `create_task`, `TaskGroup`, `gather` and `wait_for`,
 of times, by several tasks at once, in any event loop, and may be dropped without a warning.
 """
 
+from _asyncio import Future as _CFuture
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, final
-
-from _asyncio import Future as _CFuture
 
 from refusion._base._result import StoredError
 

@@ -6,8 +6,8 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import Token
-from types import CoroutineType, GeneratorType, AsyncGeneratorType, MethodType, TracebackType
 from traceback import clear_frames
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
@@ -195,7 +195,7 @@ class BoundMethod(ComputeFunction):
             if self._registry.is_observed:
                 self._registry.accessed(computed, is_new=False)
                 return None
-            if hit is not None and hit.computed is computed:
+            if hold is not None and hit is not None and hit.computed is computed:
                 hit.epoch = hold.epoch
                 return hit
             if hold is None or not self._may_be_hot(key, computed):
@@ -243,7 +243,7 @@ def reset_context(token: Token[CallContext | None]) -> None:
     """Leave a body's context; tolerates being closed by the garbage collector, in a foreign context."""
     try:
         current_context.reset(token)
-    except ValueError:  # noqa: SIM105  # contextlib.suppress would cost more than the computation
+    except ValueError:  # contextlib.suppress would cost more than the computation
         pass
 
 

@@ -1,6 +1,5 @@
 """`Computed`: one result of a computation, and when it stops being true."""
 
-import inspect
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -70,6 +69,7 @@ class Computed(Generic[T]):
         self._function = function
         self._key = key
         self._version = next_version()
+        self._value: Any
         self._state: ConsistencyState = COMPUTING
         self._error: StoredError | None = None
         self._dependencies: list[Computed[Any]] | None = None

@@ -44,7 +44,7 @@ class ComputedSource(ComputeFunction):
             raise TypeError("consolidation works for compute methods only; remove consolidation_delay")
         self.hold = None
         self._function = function
-        self._computed = self._initial(initial_value)
+        self._computed: Computed[Any] = self._initial(initial_value)
 
     @property
     def computed(self) -> Computed[Any]:
@@ -78,7 +78,7 @@ class ComputedSource(ComputeFunction):
                     waiter = Waiter()
                     join(computed, waiter)
                 elif computed._state is not COMPUTING and computed._state is not CONSISTENT:
-                    computed = self._computed = Computed(self, ())
+                    computed = self._computed = Computed[Any](self, ())
                     computed._flight = asyncio.current_task()
                     break
             if waiter is not None:

@@ -116,7 +116,8 @@ class _Consolidation:
         function = self.source._function
         try:
             assert isinstance(function, SyncMethod)  # noqa: S101  # the source of a synchronous target
-            self._compare(target, function._produce(self.source._key, None))
+            key = self.source._key
+            self._compare(target, function._produce(key, function.arguments_of(key), None))
         except Exception:
             log_failure("consolidation", target)
             self._give_up(target)
@@ -148,8 +149,9 @@ class _ConsolidatingMixin(BoundMethod):
 
     __slots__ = ()
 
-    source_method: Any
-    links: "weakref.WeakKeyDictionary[Computed[Any], _Consolidation]"
+    if TYPE_CHECKING:
+        source_method: Any
+        links: weakref.WeakKeyDictionary[Computed[Any], "_Consolidation"]
 
     def _set_up(self, method: "ComputeMethod", kind: type[BoundMethod], instance: Any) -> None:
         options = self.options
@@ -158,7 +160,7 @@ class _ConsolidatingMixin(BoundMethod):
         self.source_method.hold = None
         self.options = target_options(options)
         self._lifetime = float("inf")
-        self.links = weakref.WeakKeyDictionary()
+        self.links = weakref.WeakKeyDictionary()  # type: ignore[misc]  # a slot of the subclasses: layouts can't be mixed
 
     def _join(self, target: Computed[Any] | None, source: Computed[Any]) -> Any:
         if target is not None:

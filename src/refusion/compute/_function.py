@@ -1,8 +1,8 @@
 """What produces computed values: the contract between `Computed` and compute methods, states and sources."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from refusion._base._clock import current_clock
 
@@ -53,8 +53,8 @@ class ComputeFunction(ABC):
     hold: "HoldQueue | None"
     """What holds its results after their last use, if anything does."""
 
-    invalidated_hook: Callable[["Computed[Any]"], object] | None = None
-    """Called with a computed right after it was invalidated, before its handlers, with no lock held."""
+    is_told_of_invalidation: ClassVar[bool] = False
+    """Whether `invalidated` does anything."""
 
     @abstractmethod
     def describe(self, key: Any) -> str:
@@ -68,7 +68,10 @@ class ComputeFunction(ABC):
     def unregister(self, computed: "Computed[Any]") -> None:
         """Forget an invalidated computed; called under the graph lock."""
 
-    def cool_down(self, computed: "Computed[Any]") -> None:  # noqa: B027  # most have nothing to cool down
+    def invalidated(self, computed: "Computed[Any]") -> None:  # most have nothing to do
+        """Be told that `computed` was just invalidated, before its handlers are; called with no lock held."""
+
+    def cool_down(self, computed: "Computed[Any]") -> None:  # most have nothing to cool down
         """Stop holding `computed` for speed; called under the graph lock when its hold ends."""
 
     def last_use(self, computed: "Computed[Any]") -> int:

@@ -87,7 +87,7 @@ def add_dependency(dependant: "Computed[Any]", dependency: "Computed[Any]") -> N
         elif dependants is ref:
             return
         else:
-            dependency._dependants = DependantSet(dependants, ref)  # type: ignore[arg-type]
+            dependency._dependants = DependantSet(dependants, ref)
         if dependant._dependencies is None:
             dependant._dependencies = [dependency]
         else:
@@ -108,4 +108,4 @@ def live_dependants(dependants: Dependants) -> "list[Computed[Any]]":
     if dependants is None:
         return []
     refs = dependants if type(dependants) is DependantSet else (dependants,)
-    return [computed for ref in refs if (computed := ref()) is not None]  # type: ignore[operator,misc]
+    return [computed for ref in refs if (computed := ref()) is not None]

@@ -22,7 +22,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import CodeType
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 from ._context import current_context
 from ._keys import ArgumentBinder
@@ -30,11 +30,12 @@ from ._keys import ArgumentBinder
 __all__ = ["MethodTemplate", "kind_of"]
 
 _CO_COROUTINE: Final = inspect.CO_COROUTINE
+_PREFIXES: Final[dict[Any, str]] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
-def kind_of(raw: Any, count: int) -> Any:
+def kind_of(raw: object, count: int) -> Any:
     """Return what a call's arguments have to match besides being equal: their type, or types."""
-    return type(raw) if count == 1 else tuple(map(type, raw))
+    return type(raw) if count == 1 else tuple(map(type, cast(tuple[object, ...], raw)))
 
 
 @final
@@ -113,7 +114,7 @@ class MethodTemplate:
                 parameter.VAR_POSITIONAL,
             ):
                 parts.append("*")
-            prefix = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+            prefix = _PREFIXES.get(parameter.kind, "")
             has_default = parameter.default is not parameter.empty
             parts.append(f"{prefix}{parameter.name}" + (f"=__defaults[{index}]" if has_default else ""))
         if parameters and parameters[-1].kind is inspect.Parameter.POSITIONAL_ONLY:

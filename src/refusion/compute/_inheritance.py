@@ -16,23 +16,24 @@ _MARK = "_refusion_watches_subclasses"
 
 def watch_subclasses(owner: type) -> None:
     """Turn overrides in all later subclasses of `owner` into compute methods."""
-    original = owner.__dict__.get("__init_subclass__")
-    if getattr(original, "__func__", None) is not None and hasattr(original.__func__, _MARK):
+    original: Any = owner.__dict__.get("__init_subclass__")
+    if hasattr(getattr(original, "__func__", None), _MARK):
         return
 
-    def __init_subclass__(cls: type, **kwargs: Any) -> None:
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         if original is not None:
             original.__get__(None, cls)(**kwargs)
         else:
             # Not `owner`: a class decorator may have made the class anew.
-            watching = next(base for base in cls.__mro__ if _is_watched_by(base, __init_subclass__))
-            super(watching, cls).__init_subclass__(**kwargs)  # type: ignore[misc]
+            watching: Any = next(base for base in cls.__mro__ if _is_watched_by(base, init_subclass))
+            super(watching, cls).__init_subclass__(**kwargs)  # pyright: ignore[reportUnknownMemberType]
         adopt_overrides(cls)
 
     if original is not None:
-        functools.update_wrapper(__init_subclass__, original.__func__)
-    setattr(__init_subclass__, _MARK, True)
-    owner.__init_subclass__ = classmethod(__init_subclass__)  # type: ignore[assignment]
+        functools.update_wrapper(init_subclass, original.__func__)
+    setattr(init_subclass, _MARK, True)
+    # Not an assignment to the attribute: to type checkers that is a method.
+    type.__setattr__(owner, "__init_subclass__", classmethod(init_subclass))
 
 
 def _is_watched_by(base: type, hook: Any) -> bool:

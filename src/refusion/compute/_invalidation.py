@@ -80,15 +80,11 @@ def invalidate(root: "Computed[Any]", source: InvalidationSource, *, immediately
         finally:
             release_graph_lock()
         immediately = False
-        if pending is not None or function.invalidated_hook is not None:
+        if pending is not None or function.is_told_of_invalidation:
             interrupt = notify(computed, pending) or interrupt
         if dependants is not None:
-            if keeps_chain:
-                source = InvalidationSource(dependency=computed)
-            else:
-                source = computed._source  # type: ignore[assignment]  # set by flip()
-            for dependant in live_dependants(dependants):
-                stack.append((dependant, source))
+            source = InvalidationSource(dependency=computed) if keeps_chain else computed._source or source
+            stack.extend([(dependant, source) for dependant in live_dependants(dependants)])
     if interrupt is not None:
         raise interrupt
 
@@ -126,9 +122,9 @@ def notify(computed: "Computed[Any]", pending: Pending | None) -> BaseException 
         A process-control exception (as KeyboardInterrupt) raised by a handler, for after the cascade.
     """
     interrupt = None
-    hook = computed._function.invalidated_hook
-    if hook is not None:
-        interrupt = _run(hook, computed)
+    function = computed._function
+    if function.is_told_of_invalidation:
+        interrupt = _run(function.invalidated, computed)
     if pending is not None:
         for handler in pending.handlers:
             interrupt = _run(handler, computed) or interrupt

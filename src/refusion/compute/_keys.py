@@ -6,8 +6,8 @@ itself) are wrapped in `Frozen`, which compares by shape and keeps the original 
 """
 
 import inspect
-from collections.abc import Callable, Hashable
-from typing import Any, Final, final
+from collections.abc import Callable, Collection, Hashable
+from typing import Any, Final, cast, final
 
 from ._errors import ComputeDeclarationError, UnhashableArgument
 
@@ -61,7 +61,7 @@ class ArgumentBinder:
         """Whether plain arguments identify a call, so that hits may be looked up by them."""
         return self.custom_key is None and not self._has_variadic
 
-    def key_of(self, values: tuple[Any, ...]) -> Key:
+    def key_of(self, values: tuple[object, ...]) -> Key:
         """Return the key of a call.
 
         Raises:
@@ -75,7 +75,7 @@ class ArgumentBinder:
                 raise UnhashableArgument(self.name, "key", type(error).__name__) from error
         if len(values) == 1:
             value = values[0]
-            kind: type[Any] = type(value)
+            kind: type[object] = type(value)
             if kind in _PLAIN:
                 return (kind, value)
         key: list[Any] = []
@@ -123,20 +123,20 @@ class ArgumentBinder:
         return self.custom_key is None and not any(type(part) is Frozen for part in key[1::2])
 
 
-def freeze(value: Any) -> Hashable:
+def freeze(value: object) -> Hashable:
     """Return `value`, or a `Frozen` in its place, as a part of a key.
 
     Raises:
         TypeError: If the value, or something in it, isn't hashable.
     """
-    if isinstance(value, tuple):
-        return Frozen(value, (type(value), tuple([(type(item), freeze(item)) for item in value])))
-    if isinstance(value, frozenset):
-        return Frozen(value, (type(value), frozenset([(type(item), freeze(item)) for item in value])))
+    if isinstance(value, (tuple, frozenset)):
+        items = [(type(item), freeze(item)) for item in cast(Collection[object], value)]
+        kind = cast(type[object], type(value))
+        return Frozen(cast(object, value), (kind, tuple(items) if isinstance(value, tuple) else frozenset(items)))
     if isinstance(value, float) and value != value:
         return Frozen(value, (type(value), _NAN))
     hash(value)
-    return value  # type: ignore[no-any-return]  # checked by hash() right above
+    return value
 
 
 def _parameters_of(name: str, function: Callable[..., Any], *, is_method: bool) -> tuple[inspect.Parameter, ...]:

@@ -168,7 +168,8 @@ class ComputeMethod(_Descriptor):
 
     def _retain(self, instance: Any, function: Callable[..., Any], bound: BoundMethod) -> None:
         if self._may_be_fast and _compares_by_identity(type(instance)):
-            if type(instance) is self._owner and not has_subclasses(self._owner):
+            owner: type[object] = type(instance)  # pyright: ignore[reportUnknownVariableType]
+            if owner is self._owner and not has_subclasses(owner):
                 self._set_getter(self._bound.__getitem__)
             self._bound[instance] = function
         self._bound_by_id[id(instance)] = function
@@ -213,6 +214,7 @@ class AsyncComputeMethod(ComputeMethod, Generic[P, T]):
 
         def capture(self, first: Any, /, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[Any, Any, Computed[T]]":
             """Return an awaitable of the computed behind this call; for functions that belong to no class."""
+            ...
 
         def existing(self, first: Any, /, *args: P.args, **kwargs: P.kwargs) -> "Computed[T] | None":
             """Return what is registered for this call; for functions that belong to no class."""
@@ -234,6 +236,7 @@ class SyncComputeMethod(ComputeMethod, Generic[P, T]):
 
         def capture(self, first: Any, /, *args: P.args, **kwargs: P.kwargs) -> "Computed[T]":
             """Return the computed behind this call; for functions that belong to no class."""
+            ...
 
         def existing(self, first: Any, /, *args: P.args, **kwargs: P.kwargs) -> "Computed[T] | None":
             """Return what is registered for this call; for functions that belong to no class."""
@@ -243,9 +246,11 @@ class ComputeMethodDecorator(Protocol):
     """`compute_method` with options."""
 
     @overload
-    def __call__(self, function: Callable[[], Coroutine[Any, Any, T]], /) -> BoundAsyncMethod[[], T]: ...
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine is a value, too
+        self, function: Callable[[], Coroutine[Any, Any, T]], /
+    ) -> BoundAsyncMethod[[], T]: ...
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /
     ) -> AsyncComputeMethod[P, T]: ...
     @overload
@@ -255,9 +260,13 @@ class ComputeMethodDecorator(Protocol):
 
 
 @overload
-def compute_method(function: Callable[[], Coroutine[Any, Any, T]], /) -> BoundAsyncMethod[[], T]: ...
+def compute_method(  # type: ignore[overload-overlap]  # a coroutine is a value, too
+    function: Callable[[], Coroutine[Any, Any, T]], /
+) -> BoundAsyncMethod[[], T]: ...
 @overload
-def compute_method(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /) -> AsyncComputeMethod[P, T]: ...
+def compute_method(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /
+) -> AsyncComputeMethod[P, T]: ...
 @overload
 def compute_method(function: Callable[[], T], /) -> BoundSyncMethod[[], T]: ...
 @overload
@@ -305,27 +314,28 @@ def compute_method(
     if resolved.consolidation_comparer is not None and resolved.consolidation_delay is None:
         raise TypeError("consolidation_comparer needs a consolidation_delay (0 consolidates at once)")
     if function is None:
-        return lambda function: _define(function, resolved, key)
-    return _define(function, resolved, key)
+        return functools.partial(_define, resolved, key)
+    return _define(resolved, key, function)
 
 
-def _define(function: Callable[..., Any], options: ComputedOptions, key: Callable[..., Hashable] | None) -> Any:
+def _define(options: ComputedOptions, key: Callable[..., Hashable] | None, function: Callable[..., Any]) -> Any:
     check_function(function)
     is_async = inspect.iscoroutinefunction(function)
-    kind: type[ComputeMethod] = AsyncComputeMethod if is_async else SyncComputeMethod
+    kind: type[ComputeMethod] = AsyncComputeMethod[..., Any] if is_async else SyncComputeMethod[..., Any]
     is_method = _is_declared_in_class(function)
-    method = kind(function, options, key, is_method=is_method)
+    method: ComputeMethod = kind(function, options, key, is_method=is_method)
     return method if is_method else method.bind_function()
 
 
 def check_function(function: Any) -> None:
     """Refuse what can't be a compute method, telling why."""
-    if isinstance(function, (staticmethod, classmethod, property)):
-        kind = type(function).__name__
-        name = getattr(getattr(function, "__func__", None) or getattr(function, "fget", None), "__qualname__", "it")
-        raise ComputeDeclarationError(name, f"it is a {kind}; decorate a plain method or a module-level function")
     if isinstance(function, ComputeMethod) or hasattr(function, "bound_method"):
-        raise ComputeDeclarationError(function.__qualname__, "it is one already; decorate it once")
+        raise ComputeDeclarationError(getattr(function, "__qualname__", "it"), "it is one already; decorate it once")
+    for kind in (staticmethod, classmethod, property):
+        if isinstance(function, cast(Any, kind)):
+            inner = getattr(function, "__func__", None) or getattr(function, "fget", None)
+            problem = f"it is a {kind.__name__}; decorate a plain method or a module-level function"
+            raise ComputeDeclarationError(getattr(inner, "__qualname__", "it"), problem)
     if not isinstance(function, FunctionType):
         raise ComputeDeclarationError(repr(function), "it isn't a function declared with def or async def")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -339,7 +349,7 @@ def _is_declared_in_class(function: Callable[..., Any]) -> bool:
     return bool(scope) and not scope.endswith("<locals>")
 
 
-def _compares_by_identity(owner: type) -> bool:
+def _compares_by_identity(owner: Any) -> bool:
     return owner.__eq__ is object.__eq__ and owner.__hash__ is object.__hash__
 
 

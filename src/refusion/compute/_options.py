@@ -52,7 +52,7 @@ class ComputedOptions:
     """How long an invalidation that isn't immediate is held back, from the first request on (default 0)."""
 
     consolidation_delay: float | None = None
-    """After an invalidation, wait this long, recompute, and tell dependants only if the output differs (default never)."""
+    """How long after an invalidation to recompute, and tell dependants only if the output differs (default never)."""
 
     consolidation_comparer: Callable[[Any, Any], bool] | None = None
     """Decides whether two values are the same for consolidation (default: same type and equal)."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from types import CodeType
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 if TYPE_CHECKING:
     from ._computed import Computed
@@ -41,16 +41,16 @@ class InvalidationSource:
 
     __slots__ = ("_code", "_instruction", "_reason", "dependency")
 
-    UNKNOWN: Final["InvalidationSource"]
-    CANCELLATION: Final["InvalidationSource"]
-    INITIAL_STATE: Final["InvalidationSource"]
-    REPLACED: Final["InvalidationSource"]
-    MUTABLE_STATE_SET: Final["InvalidationSource"]
-    RECOMPUTE: Final["InvalidationSource"]
-    AUTO_INVALIDATION: Final["InvalidationSource"]
-    ERROR_EXPIRED: Final["InvalidationSource"]
-    EVERYTHING: Final["InvalidationSource"]
-    CONSOLIDATION: Final["InvalidationSource"]
+    UNKNOWN: ClassVar["InvalidationSource"]
+    CANCELLATION: ClassVar["InvalidationSource"]
+    INITIAL_STATE: ClassVar["InvalidationSource"]
+    REPLACED: ClassVar["InvalidationSource"]
+    MUTABLE_STATE_SET: ClassVar["InvalidationSource"]
+    RECOMPUTE: ClassVar["InvalidationSource"]
+    AUTO_INVALIDATION: ClassVar["InvalidationSource"]
+    ERROR_EXPIRED: ClassVar["InvalidationSource"]
+    EVERYTHING: ClassVar["InvalidationSource"]
+    CONSOLIDATION: ClassVar["InvalidationSource"]
 
     def __init__(self, reason: str | None = None, *, dependency: "Computed[object] | None" = None) -> None:
         self._reason = reason

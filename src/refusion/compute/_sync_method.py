@@ -69,9 +69,9 @@ class SyncMethod(BoundMethod):
         """Return the consistent computed for `key`, after waiting for another thread; None if there is none."""
         computed = self.cache.find(key)
         while computed is not None:
-            if computed._state is CONSISTENT and not computed._is_expired():
-                if self._serve(key, computed, context) is not NotImplemented:
-                    return computed
+            is_usable = computed._state is CONSISTENT and not computed._is_expired()
+            if is_usable and self._serve(key, computed, context) is not NotImplemented:
+                return computed
             waiter = None
             with graph_lock:
                 computed = self.cache.find(key)

@@ -115,7 +115,8 @@ class InboundComputeCall(InboundCall):
     async def run_method(self, values: Sequence[Any]) -> Any:
         if self.call_type != COMPUTE_CALL_TYPE:
             return await super().run_method(values)
-        computed = await Computed.try_capture(partial(self.definition.call, self.implementation, values))
+        call: Callable[[], Any] = partial(self.definition.call, self.implementation, values)
+        computed: Computed[Any] | None = await Computed[Any].try_capture(call)
         self._computed = computed
         return None if computed is None else computed.value
 

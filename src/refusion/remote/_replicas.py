@@ -27,7 +27,7 @@ def remote_compute_method(method: MethodDefinition, peer: RpcPeer) -> ComputeMet
     It has the options of the contract's method that concern keeping a result; when it is invalidated is up to
     the server, and `invalidating()` doesn't touch it.
     """
-    attribute = method.attribute
+    attribute: ComputeMethod = method.attribute
     declared: ComputedOptions = attribute.declared_options
 
     @functools.wraps(method.function)
@@ -40,7 +40,8 @@ def remote_compute_method(method: MethodDefinition, peer: RpcPeer) -> ComputeMet
         transient_error_invalidation_delay=declared.transient_error_invalidation_delay,
         non_transient_error_invalidation_delay=declared.non_transient_error_invalidation_delay,
     ).merged(CLIENT_OPTIONS)
-    return type(attribute)(call, options, attribute.binder.custom_key, is_invalidated_by_calls=False)
+    kind: type[ComputeMethod] = type(attribute)  # pyright: ignore[reportUnknownVariableType]
+    return kind(call, options, attribute.binder.custom_key, is_invalidated_by_calls=False)
 
 
 async def fetch(peer: RpcPeer, method: MethodDefinition, values: Sequence[Any]) -> Any:

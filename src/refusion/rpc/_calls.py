@@ -144,7 +144,18 @@ class OutboundCall:
 class InboundCall:
     """A call of the other side."""
 
-    __slots__ = ("args", "call_type", "definition", "id", "implementation", "is_cancelled", "method", "peer", "reply", "task")
+    __slots__ = (
+        "args",
+        "call_type",
+        "definition",
+        "id",
+        "implementation",
+        "is_cancelled",
+        "method",
+        "peer",
+        "reply",
+        "task",
+    )
 
     def __init__(self, peer: "RpcPeer", message: RpcMessage, definition: MethodDefinition, implementation: Any) -> None:
         self.peer = peer

@@ -171,7 +171,11 @@ class RpcClientPeer(RpcPeer):
             return RpcUnsupportedFormat(self.format.key, format_keys()), True, 0.0
         lifetime = current_clock().now() - link.connected_at if link.handshake is not None else 0.0
         reason = f": {link.close_reason}" if link.close_reason else ""
-        return RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"), False, lifetime
+        return (
+            RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"),
+            False,
+            lifetime,
+        )
 
     async def _pause(self, error: RpcError, try_index: int) -> None:
         delay = self.limits.reconnect_delays.delay(try_index)

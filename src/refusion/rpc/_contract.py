@@ -170,13 +170,17 @@ class ServiceDefinition:
             kind = kind_of(attribute)
             if not inspect.iscoroutinefunction(inspect.unwrap(attribute)):
                 if kind != 0:
-                    raise RpcContractError(f"{contract.__qualname__}.{name}", "it must be `async def` to be called remotely")
+                    raise RpcContractError(
+                        f"{contract.__qualname__}.{name}", "it must be `async def` to be called remotely"
+                    )
                 continue
             method = MethodDefinition(contract, self.name, name, attribute)
             method.kind = kind
             known = self.methods.setdefault(method.wire_name, method)
             if known is not method:
-                raise RpcContractError(method.full_name, f"{known.full_name} has the wire name {method.wire_name!r}, too")
+                raise RpcContractError(
+                    method.full_name, f"{known.full_name} has the wire name {method.wire_name!r}, too"
+                )
         if not self.methods:
             raise RpcContractError(contract.__qualname__, "it has no public async methods, so there is nothing to call")
 
@@ -203,7 +207,7 @@ def _public_methods(contract: type[Any]) -> list[tuple[str, Any]]:
     for base in reversed(contract.__mro__[:-1]):
         for name, attribute in vars(base).items():
             if not name.startswith("_") and isinstance(inspect.unwrap(attribute), FunctionType):
-                found[name] = attribute
+                found[name] = attribute  # noqa: PERF403  # a subclass's method takes the place of its base's
     return list(found.items())
 
 

@@ -1,18 +1,18 @@
 """Errors of the RPC layer.
 
-    RefusionError
-     └ RpcError
-        ├ RpcProtocolError     (ValueError)      bytes that don't follow the protocol
-        ├ RpcArgumentError     (ValueError)      an argument or result doesn't fit its declared type
-        ├ RpcLimitExceeded     (ValueError)      a message is larger than the protocol allows
-        ├ RpcUnsupportedFormat (LookupError)     no such serialization format
-        ├ RpcServiceNotFound   (LookupError)     nobody serves such a service here
-        ├ RpcContractError     (TypeError)       a class can't be a contract, or doesn't fulfil one
-        ├ RpcConnectError      (ConnectionError) a connection couldn't be made; transient
-        ├ RpcDisconnected      (ConnectionError) the link is gone and the call can't be sent again; transient
-        ├ RpcCallTimeout       (TimeoutError)    no answer in time; transient
-        ├ RpcCallCancelled                       the other side has cancelled the call; transient
-        └ RpcRemoteError                         what the other side has raised
+RefusionError
+ └ RpcError
+    ├ RpcProtocolError     (ValueError)      bytes that don't follow the protocol
+    ├ RpcArgumentError     (ValueError)      an argument or result doesn't fit its declared type
+    ├ RpcLimitExceeded     (ValueError)      a message is larger than the protocol allows
+    ├ RpcUnsupportedFormat (LookupError)     no such serialization format
+    ├ RpcServiceNotFound   (LookupError)     nobody serves such a service here
+    ├ RpcContractError     (TypeError)       a class can't be a contract, or doesn't fulfil one
+    ├ RpcConnectError      (ConnectionError) a connection couldn't be made; transient
+    ├ RpcDisconnected      (ConnectionError) the link is gone and the call can't be sent again; transient
+    ├ RpcCallTimeout       (TimeoutError)    no answer in time; transient
+    ├ RpcCallCancelled                       the other side has cancelled the call; transient
+    └ RpcRemoteError                         what the other side has raised
 """
 
 from refusion.errors import RefusionError, TransientError

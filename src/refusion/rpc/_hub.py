@@ -123,9 +123,7 @@ class RpcHub:
         elif isinstance(peer, str):
             peer = self.peer(peer)
         definition = self._define(contract)
-        attributes = {
-            method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()
-        }
+        attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
         proxy: C = create_proxy(definition, peer, attributes)
         return proxy
 

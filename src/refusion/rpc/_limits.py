@@ -40,7 +40,7 @@ class RpcLimits:
     """Silence after which a link is dropped: two lost keep-alives, and a bit."""
 
     reconnect_delays: RetryDelays = field(default_factory=lambda: RetryDelays(0.1, 10.0))
-    """Pauses between connection attempts: short at first, for a server that restarts; never so long that people wait."""
+    """Pauses between connection attempts: short at first, for a server that restarts; never long enough to annoy."""
 
     premature_disconnect_threshold: float = 15.0
     """A connection that lives shorter counts as a failed attempt, so that a crashing server isn't hammered."""

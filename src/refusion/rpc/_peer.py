@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from abc import ABC
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +37,7 @@ __all__ = ["RpcPeer"]
 _RECONNECT_TYPES: Final = (int, dict[int, bytes])
 
 
-class RpcPeer(ABC):
+class RpcPeer:
     """One other side. After the handshake the protocol is symmetric: either side may call the other.
 
     A peer survives its connections: calls that are open when one breaks go on over the next one. All of it
@@ -77,6 +76,11 @@ class RpcPeer(ABC):
     def is_connected(self) -> bool:
         """Whether calls go out at once now."""
         return self.link is not None and self.link.is_open
+
+    @property
+    def call_count(self) -> int:
+        """How many calls were made to the other side, over all connections."""
+        return self.outbound.added_count
 
     @property
     def remote_hub_id(self) -> str | None:
@@ -302,7 +306,9 @@ class RpcPeer(ABC):
         try:
             index, stages = self.format.arguments(_RECONNECT_TYPES).decode(message.args)
             if index != self._handshake_index or link.has_reconnected:
-                raise RpcError(f"Too late for this reconnect round: own handshake index {self._handshake_index} != {index}.")
+                raise RpcError(  # noqa: TRY301
+                    f"Too late for this reconnect round: own handshake index {self._handshake_index} != {index}."
+                )
             link.has_reconnected = True
             unknown, known = self.inbound.reconnect(stages)
         except (RpcError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Clients: objects that look like a contract and call the other side."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._contract import MethodDefinition, ServiceDefinition
 
@@ -17,15 +17,19 @@ def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dic
     The contract's constructor isn't called: it is about the service, not about who calls it.
     """
     contract = definition.contract
-    proxy_class: type[Any] = type(f"{contract.__name__}Client", (contract,), {"__module__": contract.__module__})
+    bases: tuple[type[Any], ...] = (contract,)
+    proxy_class: Any = type(f"{contract.__name__}Client", bases, {"__module__": contract.__module__})
     # After the class is made: the contract may do something with methods that a subclass declares.
     for name, attribute in attributes.items():
         setattr(proxy_class, name, attribute)
-        set_name = getattr(type(attribute), "__set_name__", None)
-        if set_name is not None:
-            set_name(attribute, proxy_class, name)
-    proxy_class.__repr__ = lambda self: f"<client of {definition.name} at {peer!r}>"
-    return proxy_class.__new__(proxy_class)
+        if hasattr(attribute, "__set_name__"):
+            attribute.__set_name__(proxy_class, name)
+
+    def describe(self: object) -> str:
+        return f"<client of {definition.name} at {peer!r}>"
+
+    proxy_class.__repr__ = describe
+    return cast(Any, object).__new__(proxy_class)
 
 
 def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:

@@ -274,7 +274,7 @@ class ComputedState(State[T]):
                 self._in_flight = None
         abandon(computed)
 
-    def invalidated_hook(self, computed: Computed[Any]) -> None:  # type: ignore[override]
+    def invalidated(self, computed: Computed[Any]) -> None:
         """Tell of a stale generation; of one that isn't published yet this is told after it was."""
         snapshot = self._snapshot
         if snapshot.computed is computed:
@@ -300,5 +300,3 @@ class Recomputation(Awaitable[Computed[T]]):
 
     def __await__(self) -> Generator[Any, None, Computed[T]]:
         return self._state.update().__await__()
-
-

@@ -39,7 +39,7 @@ class FixedDelayer:
     @classmethod
     @functools.cache
     def get(cls, update_delay: float) -> Self:
-        """Return the shared delayer for `update_delay` seconds, or for the shortest sensible delay if that is longer."""
+        """Return the shared delayer for `update_delay` seconds, or for the shortest sensible delay."""
         return cls(max(update_delay, MIN_UPDATE_DELAY))
 
     async def delay(self, retry_count: int) -> None:

@@ -16,9 +16,7 @@ __all__ = ["MutableState"]
 
 T = TypeVar("T")
 
-_OPTIONS = ComputedOptions(
-    transient_error_invalidation_delay=math.inf, non_transient_error_invalidation_delay=math.inf
-)
+_OPTIONS = ComputedOptions(transient_error_invalidation_delay=math.inf, non_transient_error_invalidation_delay=math.inf)
 
 
 @final
@@ -82,14 +80,14 @@ class MutableState(State[T]):
         """
         with self._lock:
             try:
-                output = Result(change(self._next))
+                output: Result[T] = Result(change(self._next))
             except Exception as error:
                 if raise_error:
                     raise
                 output = Result(error=error)
             self._replace(output)
 
-    def invalidated_hook(self, computed: Computed[Any]) -> None:  # type: ignore[override]
+    def invalidated(self, computed: Computed[Any]) -> None:
         """Renew an invalidated generation at once, with what was set or with the same output."""
         with self._lock:
             snapshot = self._snapshot

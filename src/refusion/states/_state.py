@@ -37,6 +37,8 @@ class State(ComputeFunction, Generic[T]):
     nothing from the others. They never run on behalf of a computation.
     """
 
+    is_told_of_invalidation = True
+
     __slots__ = ("__weakref__", "_handlers", "_lock", "_snapshot", "hold", "options")
 
     def __init__(self, options: ComputedOptions) -> None:
@@ -45,7 +47,7 @@ class State(ComputeFunction, Generic[T]):
             raise TypeError("consolidation works for compute methods only; remove consolidation_delay")
         self.hold = None
         self._lock = threading.RLock()
-        self._handlers: dict[StateEvent, tuple[Callable[[Self], object], ...]] = dict.fromkeys(StateEvent, ())
+        self._handlers: dict[StateEvent, tuple[Callable[[Any], object], ...]] = dict.fromkeys(StateEvent, ())
         self._snapshot: StateSnapshot[T] = StateSnapshot(self._create_initial())
 
     @abstractmethod
@@ -150,7 +152,7 @@ class State(ComputeFunction, Generic[T]):
     def unregister(self, computed: Computed[Any]) -> None:
         registry().remove(computed)
 
-    def _subscribe(self, event: StateEvent, handler: Callable[[Self], object]) -> Callable[[], None]:
+    def _subscribe(self, event: StateEvent, handler: Callable[[Any], object]) -> Callable[[], None]:
         with self._lock:
             self._handlers[event] += (handler,)
 

@@ -23,10 +23,12 @@ def convert_leniently(values: Any, target: Any, *, is_json: bool) -> Any:
     return msgspec.convert(_with_integers(values), target, str_keys=is_json, builtin_types=None if is_json else _NATIVE)
 
 
+_Untyped = float | list[Any] | dict[Any, Any] | str | int | bytes | None
+
 _NATIVE: Final = (bytes, bytearray, memoryview)
 
 
-def _with_integers(value: Any) -> Any:
+def _with_integers(value: _Untyped) -> Any:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     if isinstance(value, list):
@@ -47,5 +49,3 @@ def argument_error(error: Exception) -> RpcArgumentError:
     path = match.group(2)
     problem = text[: match.start()]
     return RpcArgumentError(f"{problem} at {path.lstrip('.')}" if path else problem, int(match.group(1)))
-
-

@@ -6,7 +6,7 @@ Messages of one frame have a line feed and 0x1E between them. No JSON writer put
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import msgspec
 
@@ -76,7 +76,9 @@ class _JsonArguments(ArgumentCodec):
             return self._decoders[index](text)
         except msgspec.ValidationError as error:
             try:
-                return convert_leniently([msgspec.json.decode(text)], tuple[(self._types[index],)], is_json=True)[0]
+                return convert_leniently(
+                    [msgspec.json.decode(text)], tuple.__class_getitem__((self._types[index],)), is_json=True
+                )[0]
             except _DECODE_ERRORS:
                 raise RpcArgumentError(str(error), index) from None
         except _DECODE_ERRORS as error:
@@ -135,9 +137,8 @@ class Json5NP(RpcFormat):
                 problem = RpcProtocolError(f"malformed message {text[:40]!r}: {error}")
         return ReadResult(messages, problem)
 
-    @lru_cache(maxsize=4_096)  # noqa: B019  # formats are made once and never go
     def arguments(self, types: tuple[Any, ...]) -> ArgumentCodec:
-        return _JsonArguments(types)
+        return _arguments(types)
 
     def result(self, result_type: Any) -> ArgumentCodec:
         return _void if result_type is None or result_type is type(None) else super().result(result_type)
@@ -159,7 +160,7 @@ class Json5NP(RpcFormat):
             fields = _lower_keys(data)
             versions = fields.get("remoteapiversionset")
             if isinstance(versions, dict):
-                versions = next(iter(versions.values()), None)
+                versions = next(iter(cast(dict[str, Any], versions).values()), None)
             return msgspec.convert(
                 {
                     "remote_peer_id": fields.get("remotepeerid"),
@@ -211,3 +212,8 @@ def _headers_of(texts: list[str]) -> Headers:
     if len(texts) % 2 or len(texts) > 2 * MAX_HEADERS:
         raise RpcProtocolError(f"{len(texts)} texts can't be pairs of header names and values")
     return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+@lru_cache(maxsize=4_096)
+def _arguments(types: tuple[Any, ...]) -> ArgumentCodec:
+    return _JsonArguments(types)

@@ -38,7 +38,7 @@ class _MsgPackArguments(ArgumentCodec):
 
     def __init__(self, types: tuple[Any, ...]) -> None:
         self._count = len(types)
-        self._type = tuple[types] if types else tuple[()]
+        self._type: Any = tuple.__class_getitem__(types)
         self._header = _array_header(len(types))
         self._decode = msgspec.msgpack.Decoder(self._type).decode
 
@@ -128,9 +128,8 @@ class MsgPack6(RpcFormat):
             return ReadResult(messages, RpcProtocolError(f"malformed message at byte {position} of a frame: {error}"))
         return ReadResult(messages, None)
 
-    @lru_cache(maxsize=4_096)  # noqa: B019  # formats are made once and never go
     def arguments(self, types: tuple[Any, ...]) -> ArgumentCodec:
-        return _MsgPackArguments(types)
+        return _arguments(types)
 
     def encode_handshake(self, handshake: Handshake) -> bytes:
         versions = None if handshake.api_versions is None else [handshake.api_versions]
@@ -233,3 +232,8 @@ class MsgPack6C(MsgPack6):
 
 
 _exception_decoder: Final = msgspec.msgpack.Decoder(ExceptionInfo)
+
+
+@lru_cache(maxsize=4_096)
+def _arguments(types: tuple[Any, ...]) -> ArgumentCodec:
+    return _MsgPackArguments(types)

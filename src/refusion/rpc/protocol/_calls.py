@@ -76,6 +76,11 @@ class OutboundCalls(Generic[O]):
     def __iter__(self) -> Iterator[O]:
         return iter(list(self._calls.values()))
 
+    @property
+    def added_count(self) -> int:
+        """How many calls were registered so far."""
+        return self._next_id - _FIRST_ID
+
     def add(self, call: O) -> None:
         """Register a call and give it its id."""
         call.id = self._next_id

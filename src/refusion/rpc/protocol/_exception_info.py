@@ -1,7 +1,6 @@
 """Errors on the wire: .NET type names there, the natural builtin errors here."""
 
 import asyncio
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -85,9 +84,18 @@ def error_from_info(info: ExceptionInfo) -> Exception:
     return _remote_kind(builtin)(info.type_ref, info.message)
 
 
-@lru_cache(maxsize=64)
+_remote_kinds: Final[dict[type[Exception], type[RpcRemoteError]]] = {}
+
+
 def _remote_kind(builtin: type[Exception]) -> type[RpcRemoteError]:
     """Return the class of remote errors that are instances of `builtin`, too."""
+    known = _remote_kinds.get(builtin)
+    if known is None:
+        known = _remote_kinds[builtin] = _create_remote_kind(builtin)
+    return known
+
+
+def _create_remote_kind(builtin: type[Exception]) -> type[RpcRemoteError]:
 
     def reduce(self: RpcRemoteError) -> object:
         return error_from_info, (ExceptionInfo(self.type_name, self.message),)

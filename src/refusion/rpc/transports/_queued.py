@@ -164,5 +164,3 @@ class QueuedTransport(Transport):
         if not self._is_writable and self._queued_bytes <= self._limits.low_water:
             self._is_writable = True
             self._receiver.writable()
-
-

@@ -18,8 +18,8 @@ from picows import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
-    ws_connect,
-    ws_create_server,
+    ws_connect,  # pyright: ignore[reportUnknownVariableType]
+    ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
 from refusion._base._clock import current_clock
@@ -50,7 +50,7 @@ _READ_BUFFER_BYTES: Final = 2_048
 
 
 @final
-class _Connection(WSListener, Transport):  # type: ignore[misc]  # picows is compiled, its listener has no metaclass
+class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
     def __init__(
@@ -174,7 +174,7 @@ class _Connection(WSListener, Transport):  # type: ignore[misc]  # picows is com
 
 
 @final
-class _Farewell(WSListener):  # type: ignore[misc]  # as above
+class _Farewell(WSListener):
     """Closes a connection that was accepted only to be told why it is refused."""
 
     def __init__(self, rejection: Rejection) -> None:
