@@ -72,7 +72,7 @@ class Result(Generic[T_co]):
         if not isinstance(other, Result):
             return NotImplemented
         value: object = other._value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return self._error is other._error and bool(self._value == value)
+        return self._error is other._error and bool(self._value == value)  # pyright: ignore[reportUnknownArgumentType]
 
     def __hash__(self) -> int:
         return hash((self._value, self._error))

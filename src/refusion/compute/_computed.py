@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from refusion._aio._waiter import Waiter
 from refusion._base._result import Result, StoredError
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Computed"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 next_version: Final = itertools.count(1).__next__
 
@@ -313,10 +315,14 @@ class Computed(Generic[T]):
         context = current_context.get()
         return context.computed if type(context) is ComputeContext else None
 
+    @overload
     @staticmethod
-    async def capture(
-        function: Callable[..., Awaitable[T]] | Callable[..., T], *args: Any, **kwargs: Any
-    ) -> "Computed[T]":
+    async def capture(function: Callable[P, Awaitable[U]], /, *args: P.args, **kwargs: P.kwargs) -> "Computed[U]": ...
+    @overload
+    @staticmethod
+    async def capture(function: Callable[P, U], /, *args: P.args, **kwargs: P.kwargs) -> "Computed[U]": ...
+    @staticmethod
+    async def capture(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Computed[Any]":
         """Call `function(*args, **kwargs)` and return the computed behind the last compute call it made.
 
         The caller becomes no dependant. A computed that failed is returned, not raised.
@@ -325,32 +331,42 @@ class Computed(Generic[T]):
             NothingCaptured: If it made no compute call.
             Exception: What the function raised by itself, when the compute call succeeded.
         """
-        return cast("Computed[T]", await _capture.capture(function, *args, **kwargs))
+        return cast("Computed[Any]", await _capture.capture(function, *args, **kwargs))
 
+    @overload
     @staticmethod
     async def try_capture(
-        function: Callable[..., Awaitable[T]] | Callable[..., T], *args: Any, **kwargs: Any
-    ) -> "Computed[T] | None":
-        """Do what `capture` does, but return None if no compute call was made."""
-        return cast("Computed[T] | None", await _capture.try_capture(function, *args, **kwargs))
-
+        function: Callable[P, Awaitable[U]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Computed[U] | None": ...
+    @overload
     @staticmethod
-    def existing(
-        function: Callable[..., Awaitable[T]] | Callable[..., T], *args: Any, **kwargs: Any
-    ) -> "Computed[T] | None":
+    async def try_capture(function: Callable[P, U], /, *args: P.args, **kwargs: P.kwargs) -> "Computed[U] | None": ...
+    @staticmethod
+    async def try_capture(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Computed[Any] | None":
+        """Do what `capture` does, but return None if no compute call was made."""
+        return cast("Computed[Any] | None", await _capture.try_capture(function, *args, **kwargs))
+
+    @overload
+    @staticmethod
+    def existing(function: Callable[P, Awaitable[U]], /, *args: P.args, **kwargs: P.kwargs) -> "Computed[U] | None": ...
+    @overload
+    @staticmethod
+    def existing(function: Callable[P, U], /, *args: P.args, **kwargs: P.kwargs) -> "Computed[U] | None": ...
+    @staticmethod
+    def existing(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Computed[Any] | None":
         """Return the computed that is registered for `function(*args, **kwargs)`, in any state, or None.
 
         Computes nothing; counts as a use for the keep-alive.
         """
-        return cast("Computed[T] | None", _capture.existing(function, *args, **kwargs))
+        return cast("Computed[Any] | None", _capture.existing(function, *args, **kwargs))
 
     @staticmethod
-    def new(function: Callable[[], Awaitable[T]], *, initial_value: T | None = None) -> "Computed[T]":
+    def new(function: Callable[[], Awaitable[U]], *, initial_value: U | None = None) -> "Computed[U]":
         """Return a computed of its own for `function`, with no compute method behind it.
 
         It starts invalidated, with the initial value readable; `update` and `use` compute it.
         """
-        return cast("Computed[T]", _computed_source.ComputedSource(function, initial_value).computed)
+        return cast("Computed[U]", _computed_source.ComputedSource(function, initial_value).computed)
 
     def __repr__(self) -> str:
         return f"<Computed {self._function.describe(self._key)} #{self._version} {self._state.name}>"

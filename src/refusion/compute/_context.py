@@ -37,7 +37,7 @@ class CallContext:
     __slots__ = ("parent",)
 
     def __init__(self, parent: "CallContext | None") -> None:
-        self.parent = parent
+        self.parent: CallContext | None = parent
 
 
 @final

@@ -25,9 +25,9 @@ class ComputedInput:
     __slots__ = ("_key", "arguments", "function")
 
     def __init__(self, function: "ComputeFunction", key: Any, arguments: tuple[Any, ...]) -> None:
-        self.function = function
+        self.function: ComputeFunction = function
         """The bound compute method, the state or the source."""
-        self.arguments = arguments
+        self.arguments: tuple[Any, ...] = arguments
         """One value per parameter, with defaults applied."""
         self._key = key
 

@@ -32,8 +32,8 @@ class HoldQueue:
             duration: How long to hold; `math.inf` until invalidated.
             limit: How many results at most, about; the least recently used go first. None for any number.
         """
-        self.duration = duration
-        self.epoch = 0
+        self.duration: float = duration
+        self.epoch: int = 0
         self._limit = None if limit is None else max(1, limit // _TICKS)
         self._newest: dict[Computed[Any], None] = {}
         self._generations: deque[dict[Computed[Any], None]] = deque([self._newest])

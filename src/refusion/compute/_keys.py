@@ -51,7 +51,7 @@ class ArgumentBinder:
         self, name: str, function: Callable[..., Any], *, is_method: bool, key: Callable[..., Hashable] | None
     ) -> None:
         self.name = name
-        self.parameters = _parameters_of(name, function, is_method=is_method)
+        self.parameters: tuple[inspect.Parameter, ...] = _parameters_of(name, function, is_method=is_method)
         self.custom_key = key
         self._has_variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in self.parameters)
         self._keyword_only = [i for i, p in enumerate(self.parameters) if p.kind is p.KEYWORD_ONLY]
@@ -131,7 +131,7 @@ def freeze(value: object) -> Hashable:
     """
     if isinstance(value, (tuple, frozenset)):
         items = [(type(item), freeze(item)) for item in cast(Collection[object], value)]
-        kind = cast(type[object], type(value))
+        kind = cast(type[object], type(value))  # pyright: ignore[reportUnknownArgumentType]
         return Frozen(cast(object, value), (kind, tuple(items) if isinstance(value, tuple) else frozenset(items)))
     if isinstance(value, float) and value != value:
         return Frozen(value, (type(value), _NAN))

@@ -51,18 +51,18 @@ class ComputeMethod(_Descriptor):
         is_method: bool = True,
         is_invalidated_by_calls: bool = True,
     ) -> None:
-        self.name = function.__qualname__
+        self.name: str = function.__qualname__
         """The qualified name, for people."""
         self.function = function
         """What was decorated."""
         self.declared_options = options
         """The options as declared."""
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async: bool = inspect.iscoroutinefunction(function)
         """Whether calls are awaited."""
         self.is_invalidated_by_calls = is_invalidated_by_calls
         """Whether a call in `invalidating()` invalidates; replicas are invalidated by their server alone."""
-        self.binder = ArgumentBinder(self.name, function, is_method=is_method, key=key)
-        self.template = MethodTemplate(function.__name__, self.binder, is_async=self.is_async)
+        self.binder: ArgumentBinder = ArgumentBinder(self.name, function, is_method=is_method, key=key)
+        self.template: MethodTemplate = MethodTemplate(function.__name__, self.binder, is_async=self.is_async)
         self._options: ResolvedOptions | None = None
         self._owner: type | None = None
         self._may_be_fast = True

@@ -62,9 +62,9 @@ class ComputedRegistry:
         """Tells transient errors from others; replace it to teach the library your own."""
         self.keep_alive_limit = 65_536
         """About how many results are held by the implicit `keep_alive` at most; read when a method is first used."""
-        self.is_watched = False
+        self.is_watched: bool = False
         """Whether somebody wants to hear of each new, or each invalidated, computed."""
-        self.is_observed = False
+        self.is_observed: bool = False
         """Whether somebody wants to hear of each access."""
         self._caches: weakref.WeakSet[MethodCache] = weakref.WeakSet()
         self._queues: dict[tuple[float, bool], HoldQueue] = {}
@@ -72,8 +72,8 @@ class ComputedRegistry:
         self._on_register: tuple[LifecycleHandler, ...] = ()
         self._on_unregister: tuple[LifecycleHandler, ...] = ()
         self._on_access: tuple[AccessHandler, ...] = ()
-        self.registered_count = 0
-        self.unregistered_count = 0
+        self.registered_count: int = 0
+        self.unregistered_count: int = 0
         self._pruned_keys = 0
         self._pruned_dependants = 0
 

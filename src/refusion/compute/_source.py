@@ -56,7 +56,7 @@ class InvalidationSource:
         self._reason = reason
         self._code: CodeType | None = None
         self._instruction = 0
-        self.dependency = dependency
+        self.dependency: Computed[object] | None = dependency
         """The computed whose invalidation led here; only recorded in `WHOLE_CHAIN` mode."""
 
     @classmethod

@@ -71,7 +71,7 @@ class RpcClientPeer(RpcPeer):
     def __init__(self, hub: "RpcHub", url: str, format_: "RpcFormat") -> None:
         super().__init__(hub, format_)
         self.url = url
-        self.client_id = encode_client_id(uuid.uuid4())
+        self.client_id: str = encode_client_id(uuid.uuid4())
         """By which the server finds its side of this peer again."""
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
         self._state_changed = Signal()

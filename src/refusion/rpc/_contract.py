@@ -70,7 +70,7 @@ class MethodDefinition:
         """What the contract's class has under that name."""
         self.function: FunctionType = inspect.unwrap(attribute)
         """The function behind it."""
-        self.full_name = f"{contract.__qualname__}.{name}"
+        self.full_name: str = f"{contract.__qualname__}.{name}"
         self._signature = inspect.signature(self.function)
         parameters = list(self._signature.parameters.values())[1:]
         hints = self._hints()
@@ -82,9 +82,9 @@ class MethodDefinition:
             raise RpcContractError(self.full_name, "its result has no type; annotate it, with None if there is none")
         self.result_type: Any = hints["return"]
         """The declared type of its result."""
-        self.is_no_wait = self.result_type is RpcNoWait
+        self.is_no_wait: bool = self.result_type is RpcNoWait
         """Whether nobody waits for an answer."""
-        self.wire_name = self._wire_name(service, len(parameters))
+        self.wire_name: str = self._wire_name(service, len(parameters))
         """Its full name on the wire."""
         self.kind = 0
         """The call type that it is called with; set by the hub."""

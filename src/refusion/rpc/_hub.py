@@ -57,11 +57,11 @@ class RpcHub:
             RpcUnsupportedFormat: If there is no such format.
             LookupError: If there is no such transport.
         """
-        self.id = str(uuid.uuid4())
+        self.id: str = str(uuid.uuid4())
         """The identity of this hub on the wire."""
-        self.limits = limits or RpcLimits()
+        self.limits: RpcLimits = limits or RpcLimits()
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
-        self.method_names = MethodNames()
+        self.method_names: MethodNames = MethodNames()
         self.call_kinds: dict[int, RpcCallKind] = {}
         """The kinds of calls that are made and answered, by call type."""
         self.system_methods: dict[str, Callable[[RpcPeer, RpcMessage], None]] = {}

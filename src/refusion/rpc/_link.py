@@ -35,12 +35,12 @@ class Link(Receiver):
         """What the other side has introduced itself with."""
         self.has_reconnected = False
         """Whether the other side has asked about its calls; it may do so once."""
-        self.close_code = CLOSE_ABNORMAL
-        self.close_reason = ""
-        self.connected_at = 0.0
-        self.ready = Signal()
+        self.close_code: int = CLOSE_ABNORMAL
+        self.close_reason: str = ""
+        self.connected_at: float = 0.0
+        self.ready: Signal = Signal()
         """The handshake is through, or won't be."""
-        self.closed = Signal()
+        self.closed: Signal = Signal()
         """The connection is gone."""
         self._transport: Transport | None = None
         self._buffer = bytearray()

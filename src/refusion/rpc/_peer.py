@@ -11,6 +11,7 @@ from refusion._base._logging import logger
 from ._calls import InboundCall, OutboundCall, start_timeout
 from ._contract import MethodDefinition
 from ._errors import RpcArgumentError, RpcDisconnected, RpcError, RpcLimitExceeded, RpcProtocolError
+from ._limits import RpcLimits
 from ._link import Link
 from .protocol._calls import InboundCalls, OutboundCalls, Reconciliation
 from .protocol._exception_info import info_from_error
@@ -50,15 +51,15 @@ class RpcPeer:
     def __init__(self, hub: "RpcHub", format_: "RpcFormat") -> None:
         self.hub = hub
         self.format = format_
-        self.limits = hub.limits
-        self.loop = hub.loop
-        self.id = str(uuid.uuid4())
+        self.limits: RpcLimits = hub.limits
+        self.loop: asyncio.AbstractEventLoop = hub.loop
+        self.id: str = str(uuid.uuid4())
         """The identity of this peer object, which the other side compares to notice a restart."""
         self.outbound: OutboundCalls[OutboundCall] = OutboundCalls()
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.link: Link | None = None
         """The current connection, also one that is being made."""
-        self.is_closing = False
+        self.is_closing: bool = False
         self._handshake: Handshake | None = None
         self._handshake_index = 0
         self._tasks: set[asyncio.Task[Any]] = set()

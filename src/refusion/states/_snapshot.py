@@ -31,15 +31,15 @@ class StateSnapshot(Generic[T]):
     )
 
     def __init__(self, computed: Computed[T], previous: "StateSnapshot[T] | None" = None) -> None:
-        self.computed = computed
+        self.computed: Computed[T] = computed
         """The computed of this generation."""
         self.last_non_error_computed: Computed[T] = computed
         """The latest computed that has a value; the very first one if there was none."""
-        self.update_count = 0
+        self.update_count: int = 0
         """How many generations came before this one."""
-        self.error_count = 0
+        self.error_count: int = 0
         """How many of the updates so far have failed."""
-        self.retry_count = 0
+        self.retry_count: int = 0
         """How many transient errors came in a row, up to this generation."""
         if previous is not None:
             self.update_count = previous.update_count + 1

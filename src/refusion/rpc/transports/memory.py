@@ -67,7 +67,7 @@ class MemoryNetwork(Network):
         """Whether new connections are refused, as when a server is down."""
         self.fault: Callable[[Direction, bytes], Fault | None] = lambda direction, frame: None
         """Decides for each frame what happens to it."""
-        self.connection_count = 0
+        self.connection_count: int = 0
         """How many connections were made."""
         self._servers: dict[int, _Server] = {}
         self._links: set[tuple[_MemoryTransport, _MemoryTransport]] = set()

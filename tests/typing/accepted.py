@@ -1,0 +1,88 @@
+"""What type checkers have to see of the public API."""
+
+from collections.abc import AsyncGenerator
+from typing import assert_type
+
+from refusion import (
+    Computed,
+    ComputedState,
+    FixedDelayer,
+    FusionHub,
+    MutableState,
+    compute_method,
+    invalidate,
+    invalidating,
+)
+
+
+class Todos:
+    @compute_method
+    async def title(self, key: str, *, upper: bool = False) -> str | None:
+        return key.upper() if upper else key
+
+    @compute_method(min_cache_duration=60)
+    async def count(self) -> int:
+        return 1
+
+    @compute_method
+    def size(self, factor: int) -> float:
+        return factor * 1.5
+
+
+@compute_method
+async def now() -> float:
+    return 1.0
+
+
+async def calls(todos: Todos) -> None:
+    assert_type(await todos.title("a"), str | None)
+    assert_type(await todos.title("a", upper=True), str | None)
+    assert_type(await todos.count(), int)
+    assert_type(todos.size(2), float)
+    assert_type(await now(), float)
+
+
+async def attributes(todos: Todos) -> None:
+    assert_type(await todos.title.capture("a"), Computed[str | None])
+    assert_type(todos.title.existing("a"), Computed[str | None] | None)
+    assert_type(todos.size.capture(1), Computed[float])
+    todos.title.invalidate("a", upper=True)
+    todos.size.invalidate(3)
+    invalidate(todos.title, "a")
+    with invalidating():
+        todos.size(3)
+
+
+async def computeds(todos: Todos) -> None:
+    computed = await todos.count.capture()
+    assert_type(computed.value, int)
+    assert_type(computed.value_or_none, int | None)
+    assert_type(computed.error, BaseException | None)
+    assert_type(await computed.use(), int)
+    assert_type(await computed.update(), Computed[int])
+    assert_type(computed.changes(), AsyncGenerator[Computed[int], None])
+    assert_type(await computed.when(lambda value: value > 1), Computed[int])
+    assert_type(await Computed.capture(todos.count), Computed[int])
+    assert_type(await Computed.try_capture(todos.title, "a"), Computed[str | None] | None)
+    assert_type(Computed.existing(todos.size, 2), Computed[float] | None)
+
+
+async def states() -> None:
+    name = MutableState("Ann")
+    assert_type(name.value, str)
+    assert_type(await name.use(), str)
+    name.set("Bob")
+
+    async def greeting() -> str:
+        return f"Hello, {await name.use()}!"
+
+    async with ComputedState(greeting, update_delayer=FixedDelayer(0.1)) as state:
+        assert_type(await state.when_first_updated(), Computed[str])
+        assert_type(state.last_non_error_value, str)
+
+
+async def clients() -> None:
+    async with FusionHub() as hub:
+        todos = hub.client(Todos, "ws://localhost:8080")
+        assert_type(todos, Todos)
+        assert_type(await todos.count(), int)

@@ -1,0 +1,27 @@
+"""What type checkers have to refuse, line by line."""
+
+from refusion import MutableState, compute_method
+
+
+class Todos:
+    @compute_method
+    async def title(self, key: str) -> str:
+        return key
+
+    @compute_method
+    def size(self, factor: int) -> float:
+        return factor * 1.5
+
+
+async def check(todos: Todos) -> None:
+    await todos.title(1)  # error
+    await todos.title()  # error
+    await todos.title("a", "b")  # error
+    todos.title.invalidate(1)  # error
+    await todos.title.capture(1)  # error
+    todos.title.existing(1)  # error
+    todos.size("a")  # error
+    todos.size.invalidate("a")  # error
+    (await todos.title("a")).missing  # error
+    todos.title.missing("a")  # error
+    MutableState("Ann").set(1)  # error
