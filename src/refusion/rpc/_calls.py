@@ -56,14 +56,14 @@ class OutboundCall:
     call_type = 0
 
     def __init__(self, peer: "RpcPeer", method: MethodDefinition, values: Sequence[Any]) -> None:
-        self.peer = peer
-        self.method = method
-        self.args = peer.format.arguments(method.argument_types).encode(values)
-        self.id = 0
-        self.stage = CallStage.WAITING
-        self.is_sent = False
-        self.may_reconnect = True
-        self.may_resend = True
+        self.peer: RpcPeer = peer
+        self.method: MethodDefinition = method
+        self.args: bytes = peer.format.arguments(method.argument_types).encode(values)
+        self.id: int = 0
+        self.stage: CallStage = CallStage.WAITING
+        self.is_sent: bool = False
+        self.may_reconnect: bool = True
+        self.may_resend: bool = True
         self.future: asyncio.Future[Any] = peer.loop.create_future()
         self.timer: TimerHandle | None = None
 
@@ -158,16 +158,16 @@ class InboundCall:
     )
 
     def __init__(self, peer: "RpcPeer", message: RpcMessage, definition: MethodDefinition, implementation: Any) -> None:
-        self.peer = peer
-        self.id = message.related_id
-        self.method = message.method
-        self.call_type = message.call_type
-        self.args = message.args
-        self.definition = definition
-        self.implementation = implementation
+        self.peer: RpcPeer = peer
+        self.id: int = message.related_id
+        self.method: str = message.method
+        self.call_type: int = message.call_type
+        self.args: bytes = message.args
+        self.definition: MethodDefinition = definition
+        self.implementation: Any = implementation
         self.reply: RpcMessage | None = None
         """The answer, once there is one."""
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -29,8 +29,8 @@ class Link(Receiver):
 
     def __init__(self, peer: "RpcPeer") -> None:
         self.peer = peer
-        self.is_text = peer.format.is_text
-        self.max_frame_bytes = MAX_HANDSHAKE_FRAME_BYTES
+        self.is_text: bool = peer.format.is_text
+        self.max_frame_bytes: int = MAX_HANDSHAKE_FRAME_BYTES
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
         self.has_reconnected = False

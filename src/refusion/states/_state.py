@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from refusion._base._logging import log_failure
 from refusion._base._result import Result
 from refusion.compute import Computed, ComputedOptions, ComputeFunction, Delayer, ResolvedOptions, registry
+from refusion.compute._keep_alive import HoldQueue
 
 from ._snapshot import StateSnapshot
 
@@ -45,7 +46,7 @@ class State(ComputeFunction, Generic[T]):
         self.options: ResolvedOptions = options.resolve()
         if self.options.must_consolidate:
             raise TypeError("consolidation works for compute methods only; remove consolidation_delay")
-        self.hold = None
+        self.hold: HoldQueue | None = None
         self._lock = threading.RLock()
         self._handlers: dict[StateEvent, tuple[Callable[[Any], object], ...]] = dict.fromkeys(StateEvent, ())
         self._snapshot: StateSnapshot[T] = StateSnapshot(self._create_initial())
