@@ -1,9 +1,6 @@
 """Remote calls over WebSocket, on the wire of ActualLab.Rpc; useful alone, and the base of remote computing."""
 
-from ._calls import InboundCall as InboundCall
-from ._calls import OutboundCall as OutboundCall
-from ._calls import RpcCallKind as RpcCallKind
-from ._calls import current_peer as current_peer
+from ._call_kind import RpcCallKind as RpcCallKind
 from ._client_peer import RpcClientPeer as RpcClientPeer
 from ._client_peer import RpcConnectionKind as RpcConnectionKind
 from ._client_peer import RpcConnectionState as RpcConnectionState
@@ -25,7 +22,10 @@ from ._errors import RpcRemoteError as RpcRemoteError
 from ._errors import RpcServiceNotFound as RpcServiceNotFound
 from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
 from ._hub import RpcHub as RpcHub
+from ._inbound_call import InboundCall as InboundCall
+from ._inbound_call import current_peer as current_peer
 from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
+from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
 from ._server_peer import RpcServerPeer as RpcServerPeer

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, final
@@ -11,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from refusion._aio._signal import Signal
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import current_clock
-from refusion._base._logging import logger
+from refusion._base._logging import log_failure, logger
 
 from ._errors import RpcConnectError, RpcDisconnected, RpcError, RpcUnsupportedFormat
 from ._link import Link
@@ -76,6 +75,7 @@ class RpcClientPeer(RpcPeer):
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
         self._state_changed = Signal()
         self._reconnect_now: Waiter | None = None
+        self._is_rejected = False
         self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {url}")
 
     @property
@@ -104,7 +104,7 @@ class RpcClientPeer(RpcPeer):
         """
         while self._state.kind is not kind:
             if self._state.kind is RpcConnectionKind.CLOSED:
-                raise self._state.error or RpcDisconnected(f"{self!r} is closed")
+                raise self.closed_error()
             await self._state_changed.wait()
         return self._state
 
@@ -127,15 +127,18 @@ class RpcClientPeer(RpcPeer):
         self._set_state(RpcConnectionKind.CONNECTED)
         super().link_ready(link, handshake)
 
-    async def aclose(self, error: RpcError | None = None) -> None:
-        """Close the peer: open calls end with an error, and no new ones can be made."""
-        error = error or RpcDisconnected(f"{self!r} was closed")
+    def closed_error(self) -> RpcError:
+        if self._is_rejected:
+            return RpcUnsupportedFormat(self.format.key, format_keys())
+        return super().closed_error()
+
+    async def aclose(self) -> None:
         self.hub.forget_client(self)
         self._task.cancel()
-        await self.shut_down(error)
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._set_state(RpcConnectionKind.CLOSED, error)
+        await super().aclose()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._state.kind is not RpcConnectionKind.CLOSED:
+            self._set_state(RpcConnectionKind.CLOSED, self.closed_error())
 
     def __repr__(self) -> str:
         return f"<RpcClientPeer {self.url}>"
@@ -144,38 +147,37 @@ class RpcClientPeer(RpcPeer):
         try_index = 0
         while True:
             self._set_state(RpcConnectionKind.CONNECTING, self._state.error, try_index)
-            error, is_terminal, lifetime = await self._connect_once()
-            if is_terminal:
+            error, lifetime = await self._connect_once()
+            if self._is_rejected:
                 break
             try_index = 0 if lifetime >= self.limits.premature_disconnect_threshold else try_index + 1
             await self._pause(error, try_index)
         logger.error("%r gives up: %s", self, error)
-        self.is_closing = True
-        for call in self.outbound:
-            call.end(error)
+        self.end_calls()
         self._set_state(RpcConnectionKind.CLOSED, error)
 
-    async def _connect_once(self) -> tuple[RpcError, bool, float]:
-        """Connect and stay connected; returns why that has ended, if for good, and after how many seconds."""
+    async def _connect_once(self) -> tuple[RpcError, float]:
+        """Connect and stay connected; returns why that has ended, and after how many seconds."""
         link = Link(self)
         try:
             await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
         except RpcConnectError as error:
-            return error, False, 0.0
+            return error, 0.0
+        except Exception as error:
+            # Calls wait for the next attempt, so there has to be one whatever a transport or a proxy does.
+            log_failure("a connection attempt", self)
+            return RpcConnectError(f"can't connect to {self.url}: {error!r}"), 0.0
         try:
             await link.closed.wait()
         except asyncio.CancelledError:
             link.close()
             raise
         if link.close_code == CLOSE_UNSUPPORTED_FORMAT:
-            return RpcUnsupportedFormat(self.format.key, format_keys()), True, 0.0
+            self._is_rejected = True
+            return self.closed_error(), 0.0
         lifetime = current_clock().now() - link.connected_at if link.handshake is not None else 0.0
         reason = f": {link.close_reason}" if link.close_reason else ""
-        return (
-            RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"),
-            False,
-            lifetime,
-        )
+        return RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"), lifetime
 
     async def _pause(self, error: RpcError, try_index: int) -> None:
         delay = self.limits.reconnect_delays.delay(try_index)

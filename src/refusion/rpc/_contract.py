@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any, TypeVar, final
 
 from ._errors import RpcArgumentError, RpcContractError
+from .formats._format import RpcFormat
 from .protocol._limits import MAX_METHOD_BYTES
 
 __all__ = ["MethodDefinition", "RpcNoWait", "ServiceDefinition", "rpc_method", "rpc_service"]
@@ -168,11 +169,7 @@ class ServiceDefinition:
         """The operations, by wire name."""
         for name, attribute in _public_methods(contract):
             kind = kind_of(attribute)
-            if not inspect.iscoroutinefunction(inspect.unwrap(attribute)):
-                if kind != 0:
-                    raise RpcContractError(
-                        f"{contract.__qualname__}.{name}", "it must be `async def` to be called remotely"
-                    )
+            if not _is_operation(contract, name, attribute, kind):
                 continue
             method = MethodDefinition(contract, self.name, name, attribute)
             method.kind = kind
@@ -184,22 +181,56 @@ class ServiceDefinition:
         if not self.methods:
             raise RpcContractError(contract.__qualname__, "it has no public async methods, so there is nothing to call")
 
-    def check_implementation(self, implementation: object) -> None:
-        """Refuse an object that lacks a method, or whose method takes other parameters.
+    def check_types(self, format_: RpcFormat) -> None:
+        """Refuse types that no argument or result can be read into.
 
         Raises:
             RpcContractError: Naming the method.
         """
         for method in self.methods.values():
-            attribute = getattr(type(implementation), method.name, None)
-            owner = type(implementation).__qualname__
-            if attribute is None or inspect.unwrap(attribute) is method.function:
+            try:
+                format_.arguments(method.argument_types)
+                if not method.is_no_wait:
+                    format_.result(method.result_type)
+            except TypeError as error:
+                raise RpcContractError(method.full_name, f"a type in its signature can't be sent: {error}") from error
+
+    def check_implementation(self, implementation: object) -> None:
+        """Refuse an object that lacks a method, or whose method takes other parameters.
+
+        An instance of the contract's own class implements it, too: then the class isn't a mere declaration.
+
+        Raises:
+            RpcContractError: Naming the method.
+        """
+        owner = type(implementation).__qualname__
+        for method in self.methods.values():
+            attribute = inspect.getattr_static(type(implementation), method.name, None)
+            is_inherited = attribute is method.attribute and type(implementation) is not self.contract
+            if attribute is None or is_inherited:
                 raise RpcContractError(owner, f"it doesn't implement {method.full_name}")
             function = inspect.unwrap(attribute)
             if not inspect.iscoroutinefunction(function):
                 raise RpcContractError(owner, f"its {method.name} isn't `async def`, as {method.full_name} is")
             if not _accepts(function, len(method.argument_types), method):
                 raise RpcContractError(owner, f"its {method.name} doesn't take the parameters of {method.full_name}")
+
+
+def _is_operation(contract: type[Any], name: str, attribute: Any, kind: int) -> bool:
+    """Tell whether a public method can be called from elsewhere; refuse what looks so, but can't."""
+    full_name = f"{contract.__qualname__}.{name}"
+    function = inspect.unwrap(attribute)
+    if inspect.isasyncgenfunction(function):
+        raise RpcContractError(
+            full_name, "it is an async generator, which can't be called remotely; return a list instead"
+        )
+    if not inspect.iscoroutinefunction(function):
+        if kind != 0:
+            raise RpcContractError(full_name, "it must be `async def` to be called remotely")
+        return False
+    if isinstance(attribute, staticmethod | classmethod):
+        raise RpcContractError(full_name, "only a method of instances can be called remotely")
+    return True
 
 
 def _public_methods(contract: type[Any]) -> list[tuple[str, Any]]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
+from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
-from ._calls import RpcCallKind
+from ._call_kind import RpcCallKind, SystemMethod
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError, RpcDisconnected, RpcError, RpcServiceNotFound, RpcUnsupportedFormat
@@ -64,7 +64,7 @@ class RpcHub:
         self.method_names: MethodNames = MethodNames()
         self.call_kinds: dict[int, RpcCallKind] = {}
         """The kinds of calls that are made and answered, by call type."""
-        self.system_methods: dict[str, Callable[[RpcPeer, RpcMessage], None]] = {}
+        self.system_methods: dict[str, SystemMethod] = {}
         self._client_format = get_format(format)
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
         self._methods: dict[str, tuple[MethodDefinition, Any]] = {}
@@ -74,7 +74,7 @@ class RpcHub:
         self._servers: list[Server] = []
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_closed = False
+        self._close_task: asyncio.Task[None] | None = None
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -189,7 +189,7 @@ class RpcHub:
 
     def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
         """Decide about a client that wants to connect; for transports."""
-        if self._is_closed:
+        if self._close_task is not None:
             return Rejection("The server is shutting down.", 503)
         client_id = request.query.get("clientId", "")
         if not client_id:
@@ -207,22 +207,15 @@ class RpcHub:
         return Link(peer)
 
     async def aclose(self) -> None:
-        """Close servers, connections and peers; open calls end with `RpcDisconnected`. May be called again."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        closed = RpcDisconnected("the hub was closed")
-        try:
-            async with asyncio.timeout(self.limits.close_timeout):
-                # Peers first: a client should see calls unanswered, not answered with a cancellation.
-                for server_peer in list(self._server_peers.values()):
-                    await server_peer.aclose()
-                for client_peer in list(self._client_peers.values()):
-                    await client_peer.aclose(closed)
-                for server in self._servers:
-                    await server.aclose()
-        except TimeoutError:
-            logger.warning("a hub was closed while some connections or handlers were still busy")
+        """Close servers, connections and peers; open calls end with `RpcDisconnected`.
+
+        Handlers that run are cancelled, and waited for as long as `RpcLimits.close_timeout` says. May be called
+        again, and by several tasks at once: each returns when everything is closed.
+        """
+        if self._close_task is None:
+            self._close_task = asyncio.get_running_loop().create_task(self._close(), name="rpc close hub")
+        # Whoever asks, even a handler that the closing cancels: it is done to the end.
+        await asyncio.shield(self._close_task)
 
     # For peers
 
@@ -249,6 +242,8 @@ class RpcHub:
 
     def expire(self, peer: RpcServerPeer) -> None:
         """Close a server peer whose client hasn't come back."""
+        self.forget_server_peer(peer)
+        peer.end_calls()
         task = self.loop.create_task(peer.aclose(), name="rpc expire peer")
         self._closing_tasks.add(task)
         task.add_done_callback(self._closing_tasks.discard)
@@ -269,13 +264,29 @@ class RpcHub:
     def _define(self, contract: type[Any]) -> ServiceDefinition:
         definition = self._definitions.get(contract)
         if definition is None:
-            definition = self._definitions[contract] = ServiceDefinition(contract, self.kind_of)
+            definition = ServiceDefinition(contract, self.kind_of)
+            definition.check_types(self._client_format)
+            self._definitions[contract] = definition
         return definition
 
     def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
         return remote_function(method, peer)
 
+    async def _close(self) -> None:
+        # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
+        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]
+        tasks.extend(self._closing_tasks)
+        if tasks:
+            clock = current_clock()
+            timer = clock.call_at(clock.now() + self.limits.close_timeout, lambda: [task.cancel() for task in tasks])
+            await asyncio.wait(tasks)
+            timer.cancel()
+            if any(task.cancelled() for task in tasks):
+                logger.warning("a hub was closed while some connections or handlers were still busy")
+        await asyncio.gather(*[server.aclose() for server in self._servers])
+
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self._close_task is not None:
             raise RpcDisconnected("the hub is closed; make a new one")
         _ = self.loop

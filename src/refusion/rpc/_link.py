@@ -12,7 +12,14 @@ from .protocol._handshake import Handshake, check_handshake
 from .protocol._limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
 from .protocol._message import RpcMessage
 from .protocol._system_calls import HANDSHAKE, KEEP_ALIVE
-from .transports._transport import CLOSE_ABNORMAL, CLOSE_NORMAL, CLOSE_PROTOCOL_ERROR, Receiver, Transport
+from .transports._transport import (
+    CLOSE_ABNORMAL,
+    CLOSE_GOING_AWAY,
+    CLOSE_NORMAL,
+    CLOSE_PROTOCOL_ERROR,
+    Receiver,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from ._peer import RpcPeer
@@ -38,30 +45,35 @@ class Link(Receiver):
         self.close_code: int = CLOSE_ABNORMAL
         self.close_reason: str = ""
         self.connected_at: float = 0.0
-        self.ready: Signal = Signal()
-        """The handshake is through, or won't be."""
         self.closed: Signal = Signal()
         """The connection is gone."""
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._is_flush_scheduled = False
-        self._write_waiters: set[asyncio.Future[None]] = set()
+        self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
-        self._timer: TimerHandle | None = None
+        self._watchdog: TimerHandle | None = None
         self._keep_alive: TimerHandle | None = None
 
     # Receiver
 
     def connected(self, transport: Transport) -> None:
         self._transport = transport
-        now = current_clock().now()
-        self.connected_at = now
+        if self.peer.is_closing:
+            self.close(CLOSE_GOING_AWAY, "The peer is gone.")
+            return
+        clock = current_clock()
+        self.connected_at = clock.now()
         self.peer.link_opened(self)
-        self._timer = current_clock().call_at(now + self.peer.limits.handshake_timeout, self._handshake_missing)
+        handshake_due = self.connected_at + self.peer.limits.handshake_timeout
+        self._watchdog = clock.call_at(handshake_due, self._handshake_missing)
         self.post(self.peer.create_handshake())
         self.flush()
 
     def frame_received(self, frame: bytes, *, is_text: bool) -> None:
+        if self.peer.link is not self:
+            # A newer connection has taken over. What came too late here is asked about, or sent again, there.
+            return
         if is_text != self.is_text:
             self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
             return
@@ -74,15 +86,12 @@ class Link(Receiver):
                 self.peer.handle(self, message)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
-        transport = self._transport
-        if transport is not None and not transport.is_writable and self.peer.must_pause_reading:
-            # Whoever doesn't take the answers gets no further questions in.
-            transport.pause_reading()
 
     def writable(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
-        waiters, self._write_waiters = self._write_waiters, set()
+        self.peer.send_waiting()
+        waiters, self._write_waiters = self._write_waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -90,13 +99,12 @@ class Link(Receiver):
     def disconnected(self, code: int, reason: str) -> None:
         self.close_code, self.close_reason = code, reason
         self._transport = None
-        for timer in (self._timer, self._keep_alive):
+        for timer in (self._watchdog, self._keep_alive):
             if timer is not None:
                 timer.cancel()
+        self.peer.link_closed(self)
         self.writable()
         self.closed.set()
-        self.ready.set()
-        self.peer.link_closed(self)
 
     # Sending
 
@@ -107,7 +115,7 @@ class Link(Receiver):
 
     @property
     def is_writable(self) -> bool:
-        """Whether senders may go on."""
+        """Whether senders may go on: either the connection takes more, or it is gone."""
         return self._transport is None or self._transport.is_writable
 
     def post(self, message: RpcMessage) -> None:
@@ -127,19 +135,23 @@ class Link(Receiver):
     def flush(self) -> None:
         """Send what is waiting for the next frame now."""
         self._is_flush_scheduled = False
-        if self._buffer and self._transport is not None:
-            self._transport.send(bytes(self._buffer))
+        transport = self._transport
+        if self._buffer and transport is not None:
+            transport.send(bytes(self._buffer))
+            if not transport.is_writable and self.peer.must_pause_reading:
+                # Whoever doesn't take the answers gets no further questions in.
+                transport.pause_reading()
         self._buffer.clear()
 
     async def wait_writable(self) -> None:
         """Wait until senders may go on, or the connection is gone."""
         while not self.is_writable:
             waiter = self.peer.loop.create_future()
-            self._write_waiters.add(waiter)
+            self._write_waiters[waiter] = None
             try:
                 await waiter
             finally:
-                self._write_waiters.discard(waiter)
+                self._write_waiters.pop(waiter, None)
 
     def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
         """Close the connection after what was posted."""
@@ -175,29 +187,32 @@ class Link(Receiver):
             return False
         self.handshake = handshake
         self.max_frame_bytes = MAX_FRAME_BYTES
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self.keep_alive_received()
+        self._arm_watchdog()
         self._arm_keep_alive()
         self.peer.link_ready(self, handshake)
-        self.ready.set()
         return True
 
     def _handshake_missing(self) -> None:
         self.drop("there was no handshake in time")
 
-    def _arm_keep_alive(self) -> None:
-        clock = current_clock()
-        self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._on_keep_alive)
+    def _arm_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = current_clock().call_at(self._heard_at + self.peer.limits.keep_alive_timeout, self._watch)
 
-    def _on_keep_alive(self) -> None:
-        if self._transport is None:
-            return
+    def _watch(self) -> None:
         if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
-            return
+        else:
+            self._arm_watchdog()
+
+    def _arm_keep_alive(self) -> None:
+        clock = current_clock()
+        self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
+
+    def _say_alive(self) -> None:
         no_objects = self.peer.format.arguments((list[int],)).encode(([],))
         self.post(RpcMessage(KEEP_ALIVE, 0, 0, no_objects))
         self._arm_keep_alive()

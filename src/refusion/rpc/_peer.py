@@ -2,32 +2,27 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
-from ._calls import InboundCall, OutboundCall, start_timeout
 from ._contract import MethodDefinition
-from ._errors import RpcArgumentError, RpcDisconnected, RpcError, RpcLimitExceeded, RpcProtocolError
-from ._limits import RpcLimits
+from ._errors import RpcDisconnected, RpcError, RpcLimitExceeded, RpcProtocolError
+from ._inbound_call import InboundCall
+from ._limits import RpcCallTimeouts, RpcLimits
 from ._link import Link
-from .protocol._calls import InboundCalls, OutboundCalls, Reconciliation
+from ._outbound_call import OutboundCall
+from ._reconnection import resume_calls
+from ._system_messages import SYSTEM_MESSAGES
+from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._exception_info import info_from_error
-from .protocol._handshake import Handshake, PeerChange, peer_change
+from .protocol._handshake import Handshake, peer_change
 from .protocol._message import RpcMessage
-from .protocol._system_calls import (
-    CANCEL,
-    DISCONNECT,
-    ERROR,
-    HANDSHAKE,
-    KEEP_ALIVE,
-    MATCH,
-    NOT_FOUND,
-    OK,
-    RECONNECT,
-)
+from .protocol._system_calls import ERROR, HANDSHAKE, OK
 
 if TYPE_CHECKING:
     from ._hub import RpcHub
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RpcPeer"]
 
-_RECONNECT_TYPES: Final = (int, dict[int, bytes])
+_NO_TIMEOUTS: Final = RpcCallTimeouts()
 
 
 class RpcPeer:
@@ -60,22 +55,15 @@ class RpcPeer:
         self.link: Link | None = None
         """The current connection, also one that is being made."""
         self.is_closing: bool = False
+        self.handshake_index: int = 0
+        """How many handshakes this side has sent."""
         self._handshake: Handshake | None = None
-        self._handshake_index = 0
+        self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._system: dict[str, Callable[[Link, RpcMessage], None]] = {
-            OK: self._on_ok,
-            ERROR: self._on_error,
-            CANCEL: self._on_cancel,
-            MATCH: self._on_match,
-            NOT_FOUND: self._on_not_found,
-            RECONNECT: self._on_reconnect,
-            KEEP_ALIVE: self._on_keep_alive,
-        }
 
     @property
     def is_connected(self) -> bool:
-        """Whether calls go out at once now."""
+        """Whether there is a link, so that calls go out."""
         return self.link is not None and self.link.is_open
 
     @property
@@ -105,22 +93,34 @@ class RpcPeer:
         if method.is_no_wait:
             await self._send_no_wait(method, values)
             return None
-        call = await self.start(method, values)
-        return await call.wait()
+        return await self._start(method, values).wait()
 
     async def start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
-        """Make a call, waiting only while the connection takes no more."""
-        link = self.link
-        if link is not None and not link.is_writable:
-            await link.wait_writable()
-        self._check_open()
-        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values)
-        self.outbound.add(call)
-        timeout = self.limits.timeouts.run
-        if timeout is not None:
-            start_timeout(call, timeout)
-        self._send(call)
-        return call
+        """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come."""
+        return self._start(method, values)
+
+    def send(self, call: OutboundCall) -> None:
+        """Put a registered call on the link, which must be open."""
+        assert self.link is not None  # noqa: S101  # as the contract says
+        try:
+            self.link.post(call.message)
+        except RpcError as error:
+            call.fail(error)
+        else:
+            call.is_sent = True
+
+    def send_first(self, calls: Iterable[OutboundCall]) -> None:
+        """Send these calls before those that wait already, as the link takes them."""
+        self._waiting.extendleft(reversed(list(calls)))
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        """Send the calls that wait for a link, or for a link that takes more, as far as it does now."""
+        waiting, link = self._waiting, self.link
+        while waiting and link is not None and link.is_open and link.is_writable:
+            call = waiting.popleft()
+            if self.outbound.get(call.id) is call and call.stage is CallStage.WAITING:
+                self.send(call)
 
     def post(self, message: RpcMessage) -> None:
         """Send a message if there is a link; what is lost without one is made up for when there is one again."""
@@ -130,8 +130,9 @@ class RpcPeer:
         try:
             link.post(message)
         except (RpcLimitExceeded, RpcProtocolError) as error:
-            if message.method != OK:
+            if message.method not in (OK, ERROR):
                 raise
+            # Somebody waits for an answer; this one is short.
             link.post(RpcMessage(ERROR, message.related_id, 0, self.format.encode_error(info_from_error(error))))
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
@@ -145,187 +146,108 @@ class RpcPeer:
 
     def create_handshake(self) -> RpcMessage:
         """Return what introduces this side on a new connection."""
-        self._handshake_index += 1
-        handshake = Handshake(self.id, self.hub.id, self._handshake_index)
+        self.handshake_index += 1
+        handshake = Handshake(self.id, self.hub.id, self.handshake_index)
         return RpcMessage(HANDSHAKE, 0, 0, self.format.encode_handshake(handshake))
 
     def link_opened(self, link: Link) -> None:
         """Be told of a connection; the newest one counts."""
         previous, self.link = self.link, link
-        if previous is not None and previous is not link:
+        if previous is not None:
+            self._fail_calls_of_link()
             previous.close()
 
     def link_ready(self, link: Link, handshake: Handshake) -> None:
         """Be told that the other side has introduced itself: settle what is open, then send what waits."""
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
-        if change is PeerChange.CHANGED:
-            for inbound in self.inbound.clear():
-                inbound.cancel()
-            self._reconcile(self.outbound.peer_changed())
-        elif change is PeerChange.UNCHANGED:
-            stages = self.outbound.stages()
-            if stages:
-                self.spawn(self._ask_about_calls(link, stages), name="rpc reconnect")
-        for call in self.outbound.waiting_to_be_sent():
-            self._send(call)
+        self._waiting = deque(self.outbound.waiting_to_be_sent())
+        resume_calls(self, link, handshake, change)
+        self.send_waiting()
 
     def link_closed(self, link: Link) -> None:
         """Be told that a connection is gone."""
         if self.link is not link:
             return
         self.link = None
-        for call in self.outbound.link_lost():
-            call.end(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
+        self._fail_calls_of_link()
 
     # Taking messages
 
     def handle(self, link: Link, message: RpcMessage) -> None:
         """Do what a message says; whatever is wrong with it, others aren't affected."""
-        handler = self._system.get(message.method)
+        handler = SYSTEM_MESSAGES.get(message.method)
         if handler is not None:
-            handler(link, message)
+            handler(self, link, message)
             return
         special = self.hub.system_methods.get(message.method)
         if special is not None:
             special(self, message)
         elif not message.method.startswith("$sys"):
-            self._on_call(message)
+            self._handle_call(message)
 
-    def report_unanswered(self, method: MethodDefinition, error: BaseException) -> None:
-        """Log an error that no caller waits for."""
-        logger.error("%s failed, and nobody waits for it", method.full_name, exc_info=error)
+    def closed_error(self) -> RpcError:
+        """Return the error of calls that end with the peer, or come later."""
+        return RpcDisconnected(f"{self!r} is closed; make a new client with an open hub")
 
-    async def shut_down(self, error: RpcError) -> None:
-        """End all calls with `error`, close the link, and wait for the handlers that were cancelled."""
+    def end_calls(self) -> None:
+        """End what is open, and let no new calls in."""
         self.is_closing = True
+        self._waiting.clear()
         for call in self.outbound:
-            call.end(error)
+            call.end(self.closed_error())
+
+    async def aclose(self) -> None:
+        """Close the peer: open calls end with an error, running handlers are cancelled, and no new calls are made.
+
+        Returns when the connection is closed and the handlers have ended. May be called again.
+        """
+        self.end_calls()
         for inbound in self.inbound.clear():
-            if inbound.task is not None:
-                inbound.task.cancel()
-        link = self.link
-        if link is not None:
-            link.close()
-            await link.closed.wait()
+            inbound.cancel()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.link is not None:
+            await self._close_link(self.link)
+        if tasks:
+            await asyncio.wait(tasks)
 
     # Details
 
-    def _check_open(self) -> None:
-        if self.is_closing:
-            raise RpcDisconnected(f"{self!r} is closed; make a new client with an open hub")
-
-    def _send(self, call: OutboundCall) -> None:
+    def _start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
+        self._check_open()
+        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values)
         link = self.link
-        if link is None or not link.is_open:
-            return
-        try:
-            link.post(call.message)
-            call.is_sent = True
-        except (RpcLimitExceeded, RpcProtocolError) as error:
-            call.end(error)
+        is_sendable = link is not None and link.is_open and link.is_writable and not self._waiting
+        if not is_sendable:
+            call.check_arguments()
+        self.outbound.add(call)
+        if is_sendable:
+            self.send(call)
+        else:
+            self._waiting.append(call)
+        timeouts = self.limits.timeouts
+        if timeouts != _NO_TIMEOUTS:
+            call.arm(timeouts)
+        return call
 
     async def _send_no_wait(self, method: MethodDefinition, values: Sequence[Any]) -> None:
-        link = self.link
         args = self.format.arguments(method.argument_types).encode(values)
-        if link is None or not link.is_open:
-            return
-        if not link.is_writable:
+        self._check_open()
+        link = self.link
+        if link is not None and not link.is_writable:
             await link.wait_writable()
-        if link.is_open:
+        if link is not None and link.is_open:
             link.post(RpcMessage(method.wire_name, 0, 0, args))
 
-    async def _ask_about_calls(self, link: Link, stages: dict[int, bytes]) -> None:
-        """Ask the same other side which open calls it doesn't know, and settle those."""
-        assert link.handshake is not None  # noqa: S101  # it has just come
-        args = (link.handshake.index, stages)
-        call = OutboundCall(self, _RECONNECT, args)
-        call.may_reconnect = call.may_resend = False
-        self.outbound.add(call)
-        self._send(call)
-        try:
-            unknown: bytes = await call.future
-            outcome = self.outbound.same_peer_answered(unknown)
-        except RpcDisconnected:
-            # The next connection asks again.
-            return
-        except Exception as error:
-            logger.warning("%r couldn't be asked about open calls, so they are sent again: %s", self, error)
-            outcome = self.outbound.same_peer_refused()
-        if self.link is link:
-            self._reconcile(outcome)
-
-    def _reconcile(self, outcome: Reconciliation[OutboundCall]) -> None:
-        for call in outcome.invalidated:
-            call.peer_forgot()
-        for call in outcome.failed:
-            call.end(RpcDisconnected(f"the other side has restarted during {call.method.full_name}"))
-        for call in outcome.resent:
-            self._send(call)
-
-    def _on_ok(self, link: Link, message: RpcMessage) -> None:
-        call = self.outbound.get(message.related_id)
-        if call is not None:
-            call.succeeded(message.args)
-
-    def _on_error(self, link: Link, message: RpcMessage) -> None:
-        call = self.outbound.get(message.related_id)
-        if call is not None:
-            call.failed(message.args)
-
-    def _on_match(self, link: Link, message: RpcMessage) -> None:
-        call = self.outbound.get(message.related_id)
-        if call is not None:
-            call.matched()
-
-    def _on_not_found(self, link: Link, message: RpcMessage) -> None:
-        call = self.outbound.get(message.related_id)
-        if call is not None:
-            call.end(RpcError(f"Endpoint not found: '{call.method.wire_name}'."))
-
-    def _on_cancel(self, link: Link, message: RpcMessage) -> None:
-        call = self.inbound.get(message.related_id)
-        if call is not None:
-            call.cancel()
-
-    def _on_keep_alive(self, link: Link, message: RpcMessage) -> None:
-        link.keep_alive_received()
-        codec = self.format.arguments((list[int],))
-        try:
-            (ids,) = codec.decode(message.args)
-        except RpcArgumentError:
-            return
-        if ids:
-            # No objects are shared here, so the other side should stop counting on them.
-            self.post(RpcMessage(DISCONNECT, 0, 0, codec.encode((ids,))))
-
-    def _on_reconnect(self, link: Link, message: RpcMessage) -> None:
-        try:
-            index, stages = self.format.arguments(_RECONNECT_TYPES).decode(message.args)
-            if index != self._handshake_index or link.has_reconnected:
-                raise RpcError(  # noqa: TRY301
-                    f"Too late for this reconnect round: own handshake index {self._handshake_index} != {index}."
-                )
-            link.has_reconnected = True
-            unknown, known = self.inbound.reconnect(stages)
-        except (RpcError, ValueError) as error:
-            self.post(RpcMessage(ERROR, message.related_id, 0, self.format.encode_error(info_from_error(error))))
-            return
-        self.post(RpcMessage(OK, message.related_id, 0, self.format.result(bytes).encode((unknown,))))
-        for call, stage in known:
-            call.repeat(stage)
-
-    def _on_call(self, message: RpcMessage) -> None:
+    def _handle_call(self, message: RpcMessage) -> None:
         if self.is_closing:
             return
         known = self.inbound.get(message.related_id)
         if known is not None:
             if known.method == message.method and known.call_type == message.call_type:
-                known.repeat(0)
+                known.repeat(CallStage.WAITING)
             else:
                 logger.warning("%r: call %d came again as %s; dropped", self, message.related_id, message.method)
             return
@@ -340,11 +262,23 @@ class RpcPeer:
             return
         self.hub.call_kinds[message.call_type].inbound_class(self, message, definition, implementation).start()
 
+    def _check_open(self) -> None:
+        if self.is_closing:
+            raise self.closed_error()
 
-class _ReconnectContract:
-    async def reconnect(self, handshake_index: int, stages: dict[int, bytes]) -> bytes:
-        """Stand for the protocol's own call with an answer."""
-        raise NotImplementedError
+    def _fail_calls_of_link(self) -> None:
+        for call in self.outbound.link_lost():
+            call.fail(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
 
-
-_RECONNECT: Final = MethodDefinition(_ReconnectContract, "$sys", "reconnect", _ReconnectContract.reconnect)
+    async def _close_link(self, link: Link) -> None:
+        if not link.is_writable:
+            # It doesn't take what is there, so it wouldn't take a farewell either.
+            link.abort()
+        link.close()
+        clock = current_clock()
+        timer = clock.call_at(clock.now() + self.limits.close_timeout, link.abort)
+        try:
+            await link.closed.wait()
+        finally:
+            timer.cancel()
+            link.abort()

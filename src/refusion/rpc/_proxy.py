@@ -1,9 +1,12 @@
 """Clients: objects that look like a contract and call the other side."""
 
 import functools
-from typing import TYPE_CHECKING, Any, cast
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ._contract import MethodDefinition, ServiceDefinition
+from ._errors import RpcContractError
 
 if TYPE_CHECKING:
     from ._peer import RpcPeer
@@ -14,13 +17,14 @@ __all__ = ["create_proxy", "remote_function"]
 def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dict[str, Any]) -> Any:
     """Return an instance of a subclass of the contract with the given attributes in its class.
 
-    The contract's constructor isn't called: it is about the service, not about who calls it.
+    The contract's constructor isn't called: it is about the service, not about who calls it. What else the
+    contract has is refused with an error that tells why, rather than run here.
     """
     contract = definition.contract
     bases: tuple[type[Any], ...] = (contract,)
     proxy_class: Any = type(f"{contract.__name__}Client", bases, {"__module__": contract.__module__})
     # After the class is made: the contract may do something with methods that a subclass declares.
-    for name, attribute in attributes.items():
+    for name, attribute in (_refusals(contract) | attributes).items():
         setattr(proxy_class, name, attribute)
         if hasattr(attribute, "__set_name__"):
             attribute.__set_name__(proxy_class, name)
@@ -28,7 +32,15 @@ def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dic
     def describe(self: object) -> str:
         return f"<client of {definition.name} at {peer!r}>"
 
+    def refuse(self: object, name: str) -> NoReturn:
+        raise AttributeError(
+            f"{self!r} has no {name!r}: a client has the public async methods of {contract.__qualname__} only",
+            name=name,
+            obj=self,
+        )
+
     proxy_class.__repr__ = describe
+    proxy_class.__getattr__ = refuse
     return cast(Any, object).__new__(proxy_class)
 
 
@@ -40,3 +52,31 @@ def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:
         return await peer.call(method, method.bind(args, kwargs))
 
     return call
+
+
+def _refusals(contract: type[Any]) -> dict[str, Any]:
+    """Return what takes the place of the contract's public methods and properties."""
+    refusals: dict[str, Any] = {}
+    for name in dir(contract):
+        attribute = inspect.getattr_static(contract, name)
+        if name.startswith("_"):
+            continue
+        if isinstance(attribute, property | functools.cached_property):
+            refusals[name] = property(_absent)
+        elif isinstance(inspect.unwrap(attribute), FunctionType) and not isinstance(attribute, staticmethod):
+            refusals[name] = _refused_method(contract, name)
+    return refusals
+
+
+def _absent(self: object) -> NoReturn:
+    # Python goes on to `__getattr__`, which tells why.
+    raise AttributeError
+
+
+def _refused_method(contract: type[Any], name: str) -> Any:
+    def refuse(self: object, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RpcContractError(
+            f"{contract.__qualname__}.{name}", "it isn't `async def`, so it can't be called remotely"
+        )
+
+    return refuse

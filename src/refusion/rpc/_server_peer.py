@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, final
 
 from refusion._base._clock import TimerHandle, current_clock
 
-from ._errors import RpcDisconnected
 from ._link import Link
 from ._peer import RpcPeer
+from .protocol._handshake import Handshake
 
 if TYPE_CHECKING:
     from ._hub import RpcHub
@@ -21,10 +21,14 @@ class RpcServerPeer(RpcPeer):
 
     def __init__(self, hub: "RpcHub", client_id: str, format_: "RpcFormat") -> None:
         super().__init__(hub, format_)
-        self.client_id = client_id
+        self.client_id: str = client_id
         """The id that the client has given itself."""
+        self._is_introduced = False
         self._known_since = current_clock().now()
+        # Let in, but not connected yet; that may never happen.
+        limits = self.limits
         self._retention: TimerHandle | None = None
+        self._keep_for(limits.transport.connect_timeout + limits.handshake_timeout)
 
     def link_opened(self, link: Link) -> None:
         if self._retention is not None:
@@ -32,26 +36,35 @@ class RpcServerPeer(RpcPeer):
             self._retention = None
         super().link_opened(link)
 
+    def link_ready(self, link: Link, handshake: Handshake) -> None:
+        self._is_introduced = True
+        super().link_ready(link, handshake)
+
     def link_closed(self, link: Link) -> None:
         was_current = self.link is link
         super().link_closed(link)
-        if was_current and not self.is_closing:
-            clock = current_clock()
-            now = clock.now()
-            limits = self.limits
-            wanted = (now - self._known_since) / 3
-            retention = max(limits.server_peer_min_retention, min(limits.server_peer_max_retention, wanted))
-            self._retention = clock.call_at(now + retention, self._expire)
+        if not was_current or self.is_closing:
+            return
+        if not self._is_introduced:
+            # A stranger who never said who it is; there is nothing to remember.
+            self._expire()
+            return
+        limits = self.limits
+        wanted = (current_clock().now() - self._known_since) / 3
+        self._keep_for(max(limits.server_peer_min_retention, min(limits.server_peer_max_retention, wanted)))
 
     async def aclose(self) -> None:
-        """Forget the client: its running calls are cancelled, and calls to it end with an error."""
         if self._retention is not None:
             self._retention.cancel()
         self.hub.forget_server_peer(self)
-        await self.shut_down(RpcDisconnected(f"{self!r} was closed"))
+        await super().aclose()
 
     def __repr__(self) -> str:
         return f"<RpcServerPeer of client {self.client_id}>"
+
+    def _keep_for(self, seconds: float) -> None:
+        clock = current_clock()
+        self._retention = clock.call_at(clock.now() + seconds, self._expire)
 
     def _expire(self) -> None:
         self.hub.expire(self)

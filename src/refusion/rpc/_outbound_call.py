@@ -1,0 +1,177 @@
+"""A call that this side has made, from its making to its outcome."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from refusion._base._clock import TimerHandle, current_clock
+
+from ._contract import MethodDefinition
+from ._errors import RpcArgumentError, RpcCallTimeout, RpcError, RpcProtocolError
+from ._limits import RpcCallTimeouts
+from .protocol._calls import CallStage
+from .protocol._exception_info import error_from_info
+from .protocol._message import RpcMessage
+from .protocol._system_calls import CANCEL
+
+if TYPE_CHECKING:
+    from ._peer import RpcPeer
+
+__all__ = ["OutboundCall"]
+
+
+class OutboundCall:
+    """A call that this side has made.
+
+    It is in its peer's table of outbound calls until it is over. A regular call is over when it is answered;
+    a kind whose calls outlive their answers overrides `end`, see `RpcCallKind`.
+    """
+
+    __slots__ = (
+        "_args",
+        "_timers",
+        "_values",
+        "future",
+        "id",
+        "is_sent",
+        "may_reconnect",
+        "may_resend",
+        "method",
+        "peer",
+        "stage",
+    )
+
+    call_type = 0
+
+    def __init__(self, peer: "RpcPeer", method: MethodDefinition, values: Sequence[Any]) -> None:
+        self.peer: RpcPeer = peer
+        self.method: MethodDefinition = method
+        self.id: int = 0
+        self.stage: CallStage = CallStage.WAITING
+        self.is_sent: bool = False
+        """Whether it was ever put on a link, so that the other side may know of it."""
+        self.may_reconnect: bool = True
+        self.may_resend: bool = True
+        self.future: asyncio.Future[Any] = peer.loop.create_future()
+        self._values = values
+        self._args: bytes | None = None
+        self._timers: tuple[TimerHandle, ...] = ()
+
+    @property
+    def message(self) -> RpcMessage:
+        """What is sent; the same each time, so that the other side can tell a repetition.
+
+        Raises:
+            RpcArgumentError: If a value can't be written.
+            RpcLimitExceeded: If the values are too large for a message.
+        """
+        args = self._args
+        if args is None:
+            # Not before it is sent: calls that wait for their turn must not hold their arguments twice.
+            args = self._args = self.peer.format.arguments(self.method.argument_types).encode(self._values)
+            self._values = ()
+        return RpcMessage(self.method.wire_name, self.id, self.call_type, args)
+
+    def check_arguments(self) -> None:
+        """Refuse arguments that can't be sent, for a call that isn't sent at once.
+
+        Raises:
+            RpcArgumentError: If a value can't be written.
+            RpcLimitExceeded: If the values are too large for a message.
+        """
+        self.peer.format.arguments(self.method.argument_types).encode(self._values)
+
+    def arm(self, timeouts: RpcCallTimeouts) -> None:
+        """End the call when it takes longer than it may."""
+        clock = current_clock()
+        timers: list[TimerHandle] = []
+        if timeouts.connect is not None and not self.is_sent:
+            timers.append(clock.call_at(clock.now() + timeouts.connect, partial(self._not_sent, timeouts.connect)))
+        if timeouts.run is not None:
+            timers.append(clock.call_at(clock.now() + timeouts.run, partial(self._not_answered, timeouts.run)))
+        self._timers = tuple(timers)
+
+    async def wait(self) -> Any:
+        """Return the result, or raise the error; cancelling cancels the call on the other side, too."""
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    # The answer
+
+    def succeeded(self, data: bytes) -> None:
+        """Take the result."""
+        try:
+            (value,) = self.peer.format.result(self.method.result_type).decode(data)
+        except RpcArgumentError as error:
+            self.end(RpcArgumentError(f"the result of {self.method.full_name} doesn't fit: {error}"))
+            return
+        self.end(None, value)
+
+    def failed(self, data: bytes) -> None:
+        """Take the error."""
+        try:
+            error: Exception = error_from_info(self.peer.format.decode_error(data))
+        except RpcProtocolError as problem:
+            error = problem
+        self.end(error)
+
+    def matched(self) -> None:
+        """Take word that a cached result still holds; only calls that have one ask for that."""
+        self.end(RpcError(f"{self.method.full_name} was answered with a match, but nothing is cached for it"))
+
+    def end(self, error: Exception | None, value: Any = None) -> None:
+        """Do what an answer means for the call: it is settled, and over."""
+        self.peer.outbound.remove(self.id)
+        self.settle(error, value)
+
+    def settle(self, error: Exception | None, value: Any = None) -> None:
+        """Give the caller the outcome; only the first one counts."""
+        self._disarm()
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
+
+    # The end without an answer
+
+    def fail(self, error: Exception) -> None:
+        """End the call, whatever its kind, because it can't be sent or answered any more."""
+        self.peer.outbound.remove(self.id)
+        self.settle(error)
+
+    def cancel(self) -> None:
+        """End the call on both sides; the other side is told if it may know of it."""
+        self._disarm()
+        if self._abandon():
+            self.future.cancel()
+
+    def peer_forgot(self) -> None:
+        """Be told that the other side, which has answered, won't say any more about the call."""
+        self.peer.outbound.remove(self.id)
+
+    def _not_sent(self, seconds: float) -> None:
+        if not self.is_sent and self._abandon():
+            self.settle(RpcCallTimeout(f"{self.method.full_name} couldn't be sent within {seconds:g} s"))
+
+    def _not_answered(self, seconds: float) -> None:
+        if self._abandon():
+            self.settle(RpcCallTimeout(f"{self.method.full_name} wasn't answered within {seconds:g} s"))
+
+    def _abandon(self) -> bool:
+        if self.peer.outbound.remove(self.id) is None:
+            return False
+        if self.is_sent:
+            self.peer.post(RpcMessage(CANCEL, self.id))
+        return True
+
+    def _disarm(self) -> None:
+        if self._timers:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers = ()
