@@ -76,7 +76,7 @@ def add_dependency(dependant: "Computed[Any]", dependency: "Computed[Any]") -> N
             return
         ref = weakref.ref(dependant)
         dependants = dependency._dependants
-        if dependants is None:
+        if dependants is None or (type(dependants) is weakref.ref and dependants() is None):
             dependency._dependants = ref
         elif type(dependants) is DependantSet:
             if ref in dependants:
