@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar, final
+from typing import Final, TypeVar, final
 
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import current_clock
@@ -19,7 +19,7 @@ _MAX_FAILURES: Final = 100
 
 @final
 @dataclass(frozen=True, slots=True)
-class UIActionFailure(Generic[T]):
+class UIActionFailure:
     """A user action that has failed."""
 
     error: BaseException
@@ -49,7 +49,7 @@ class UIActionTracker:
         self._running = 0
         self._last_completed_at = float("-inf")
         self._waiters: dict[Waiter, None] = {}
-        self._failures: list[UIActionFailure[object]] = []
+        self._failures: list[UIActionFailure] = []
 
     @property
     def running_count(self) -> int:
@@ -62,7 +62,7 @@ class UIActionTracker:
         return self._running > 0 or current_clock().now() < self._last_completed_at + self.instant_update_period
 
     @property
-    def failures(self) -> tuple[UIActionFailure[object], ...]:
+    def failures(self) -> tuple[UIActionFailure, ...]:
         """The failures that weren't dismissed, oldest first; a hundred at most."""
         return tuple(self._failures)
 
@@ -84,7 +84,7 @@ class UIActionTracker:
         except Exception as error:
             return Result(error=error)
 
-    def dismiss(self, failure: UIActionFailure[object]) -> None:
+    def dismiss(self, failure: UIActionFailure) -> None:
         """Forget a failure."""
         with self._lock:
             self._failures = [kept for kept in self._failures if kept is not failure]
@@ -131,4 +131,4 @@ class UIActionTracker:
                 is_recent = now - known.failed_at < self.duplicate_window
                 if is_recent and type(known.error) is type(error) and str(known.error) == str(error):
                     return
-            self._failures = [*self._failures, UIActionFailure[object](error, now)][-_MAX_FAILURES:]
+            self._failures = [*self._failures, UIActionFailure(error, now)][-_MAX_FAILURES:]

@@ -29,20 +29,22 @@ async def drain_states(peer: RpcClientPeer, states: list[RpcConnectionState]) ->
 
 
 async def test_a_client_connects_by_itself_and_says_so(world: World) -> None:
-    assert not world.peer.is_connected
-    assert world.peer.connection_state.kind is RpcConnectionKind.CONNECTING
+    peer = (await world.open_hub()).peer(world.url)
+    assert not peer.is_connected
+    assert peer.connection_state.kind is RpcConnectionKind.CONNECTING
+    assert peer.remote_hub_id is None
 
-    await world.peer.wait_connected()
+    await peer.wait_connected()
 
-    assert world.peer.is_connected
-    assert world.peer.connection_state == RpcConnectionState(RpcConnectionKind.CONNECTED, world.clock.now())
-    assert world.peer.remote_hub_id == world.server.id
+    assert peer.is_connected
+    assert peer.connection_state == RpcConnectionState(RpcConnectionKind.CONNECTED, world.clock.now())
+    assert peer.remote_hub_id == world.server.id
 
 
 async def test_attempts_to_connect_come_with_growing_pauses(world: World) -> None:
     world.network.is_refusing = True
     states: list[RpcConnectionState] = []
-    watching = world.start(drain_states(world.peer, states))
+    watching = world.start(drain_states((await world.open_hub()).peer(world.url), states))
     await world.clock.advance(120)
     watching.cancel()
 
@@ -94,6 +96,7 @@ async def test_after_a_connection_that_has_lasted_the_first_attempt_comes_at_onc
     await world.clock.advance(15)
 
     await world.cut()
+    await world.clock.advance(0)
 
     assert world.peer.is_connected
 
@@ -158,7 +161,7 @@ async def test_a_transport_that_fails_in_unheard_of_ways_is_tried_again(
         return await connect(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(world.network), "connect", connect_badly)
-    call = world.start(world.worker.add(1, 2))
+    call = world.start((await world.open_hub()).client(Worker, world.url).add(1, 2))
     await world.clock.advance(5)
 
     assert await call == 3
