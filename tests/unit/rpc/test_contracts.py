@@ -122,7 +122,7 @@ class NoResultType:
 
 
 class UnknownType:
-    async def get(self, key: "Missing") -> int:  # type: ignore[name-defined]  # noqa: F821
+    async def get(self, key: "Unknown") -> int:  # type: ignore[name-defined]  # noqa: F821
         raise NotImplementedError
 
 
@@ -170,7 +170,7 @@ class LongName:
         (AnyKeywords, "AnyKeywords.get: 'values' takes any number of arguments; name them"),
         (NoParameterType, "NoParameterType.get: parameter 'key' has no type; annotate it"),
         (NoResultType, "NoResultType.get: its result has no type; annotate it, with None if there is none"),
-        (UnknownType, "UnknownType.get: an annotation can't be resolved: name 'Missing' is not defined"),
+        (UnknownType, "UnknownType.get: an annotation can't be resolved: name 'Unknown' is not defined"),
         (TwoStructsInOne, "TwoStructsInOne.get: a type in its signature can't be sent"),
         (Generator, "Generator.get: it is an async generator, which can't be called remotely"),
         (Static, "Static.get: only a method of instances can be called remotely"),
