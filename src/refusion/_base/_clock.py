@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Protocol, final
 
-__all__ = ["Clock", "SystemClock", "TimerHandle", "current_clock", "set_clock"]
+__all__ = ["Clock", "SystemClock", "TimerHandle", "current_clock", "on_clock_changed", "set_clock"]
 
 
 class TimerHandle(Protocol):
@@ -130,6 +130,7 @@ def _run_guarded(callback: Callable[[], object]) -> None:
 
 
 _clock: Clock = SystemClock()
+_observers: list[Callable[[], object]] = []
 
 
 def current_clock() -> Clock:
@@ -141,4 +142,11 @@ def set_clock(clock: Clock) -> Clock:
     """Make `clock` the library's clock and return the one that it replaces; meant for tests."""
     global _clock
     previous, _clock = _clock, clock
+    for observer in _observers:
+        observer()
     return previous
+
+
+def on_clock_changed(observer: Callable[[], object]) -> None:
+    """Call `observer` whenever another clock is put in place: timers of the old one may never fire."""
+    _observers.append(observer)

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
-from refusion._base._clock import TimerHandle, current_clock
+from refusion._base._clock import TimerHandle, current_clock, on_clock_changed
 
 from ._cache import MethodCache
 from ._graph import graph_lock
@@ -77,6 +77,7 @@ class _RetainedFunctions:
         self._entries: dict[tuple[int, int], tuple[Callable[[], object], MethodCache, int]] = {}
         self._timer: TimerHandle | None = None
         registry()._services.append(self.release_all)
+        on_clock_changed(self._clock_changed)
 
     def add(self, key: tuple[int, int], release: Callable[[], object], cache: MethodCache) -> None:
         """Keep a function until its cache falls idle; `release` lets it go. The caller holds the lock."""
@@ -93,6 +94,12 @@ class _RetainedFunctions:
                 self._timer = None
         for release, _, _ in entries.values():
             release()
+
+    def _clock_changed(self) -> None:
+        with graph_lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._arm()
 
     def _arm(self) -> None:
         clock = current_clock()

@@ -9,7 +9,7 @@ its results are let go, except those used since, which move on to the epoch of t
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, final
 
-from refusion._base._clock import TimerHandle, current_clock
+from refusion._base._clock import TimerHandle, current_clock, on_clock_changed
 
 from ._graph import graph_lock
 
@@ -40,6 +40,7 @@ class HoldQueue:
         self._tick = duration / _TICKS
         self._next_tick = 0.0
         self._timer: TimerHandle | None = None
+        on_clock_changed(self._clock_changed)
 
     def __len__(self) -> int:
         return sum(map(len, self._generations))
@@ -82,6 +83,12 @@ class HoldQueue:
         clock = current_clock()
         self._next_tick = clock.now() + self._tick
         self._timer = clock.call_at(self._next_tick, self._on_tick)
+
+    def _clock_changed(self) -> None:
+        with graph_lock:
+            self._stop()
+            if len(self) > 0:
+                self._arm()
 
     def _stop(self) -> None:
         if self._timer is not None:

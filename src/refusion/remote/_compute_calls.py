@@ -5,12 +5,13 @@ caller keeps the call until then, or until it no longer wants to know. An invali
 outage is remembered: on the next connection the caller asks about the call, and the callee tells.
 """
 
+import asyncio
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, final
 
-from refusion.compute import Computed, InvalidationSource
+from refusion.compute import ComputationCancelled, Computed, InvalidationSource
 from refusion.rpc import InboundCall, MethodDefinition, OutboundCall, RpcCallKind, RpcPeer
 from refusion.rpc.protocol import CallStage, RpcMessage
 from refusion.rpc.protocol._system_calls import CANCEL, INVALIDATE
@@ -117,8 +118,13 @@ class InboundComputeCall(InboundCall):
             return await super().run_method(values)
         call: Callable[[], Any] = partial(self.definition.call, self.implementation, values)
         computed: Computed[Any] | None = await Computed[Any].try_capture(call)
+        if computed is None:
+            return None
+        if isinstance(computed.error, ComputationCancelled):
+            # Not a result: the caller asks again.
+            raise asyncio.CancelledError(str(computed.error))
         self._computed = computed
-        return None if computed is None else computed.value
+        return computed.value
 
     def replied(self) -> None:
         if self.call_type != COMPUTE_CALL_TYPE:

@@ -150,6 +150,11 @@ class RpcHub:
             raise RpcError(f"Invalid CallTypeId: {message.call_type}.")
         return found
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the hub was closed, or is about to be."""
+        return self._close_task is not None
+
     # Peers
 
     def peer(self, url: str) -> RpcClientPeer:
@@ -189,7 +194,7 @@ class RpcHub:
 
     def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
         """Decide about a client that wants to connect; for transports."""
-        if self._close_task is not None:
+        if self.is_closed:
             return Rejection("The server is shutting down.", 503)
         client_id = request.query.get("clientId", "")
         if not client_id:
@@ -287,6 +292,6 @@ class RpcHub:
         await asyncio.gather(*[server.aclose() for server in self._servers])
 
     def _check_open(self) -> None:
-        if self._close_task is not None:
+        if self.is_closed:
             raise RpcDisconnected("the hub is closed; make a new one")
         _ = self.loop

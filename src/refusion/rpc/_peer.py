@@ -188,7 +188,9 @@ class RpcPeer:
 
     def closed_error(self) -> RpcError:
         """Return the error of calls that end with the peer, or come later."""
-        return RpcDisconnected(f"{self!r} is closed; make a new client with an open hub")
+        if self.hub.is_closed:
+            return RpcDisconnected(f"{self!r} is closed, because the hub was closed; make a client with an open one")
+        return RpcDisconnected(f"{self!r} is closed; make a new client")
 
     def end_calls(self) -> None:
         """End what is open, and let no new calls in."""

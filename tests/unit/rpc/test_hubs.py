@@ -19,7 +19,7 @@ async def test_closing_a_client_ends_its_calls_and_tells_their_methods(world: Wo
     await world.client.aclose()
 
     for call in calls:
-        with pytest.raises(RpcDisconnected, match="is closed; make a new client with an open hub"):
+        with pytest.raises(RpcDisconnected, match="because the hub was closed; make a client with an open one"):
             await call
     with pytest.raises(RpcDisconnected):
         await world.worker.add(1, 2)
@@ -113,9 +113,7 @@ async def test_a_method_may_close_the_hub_that_runs_it(world: World) -> None:
     call.cancel()
 
 
-async def test_a_method_that_doesnt_stop_is_waited_for_a_while(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_method_that_doesnt_stop_is_waited_for_a_while(world: World, caplog: pytest.LogCaptureFixture) -> None:
     end = asyncio.Event()
 
     class Stubborn(WorkerService):

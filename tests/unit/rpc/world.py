@@ -87,10 +87,10 @@ class World:
         self.worker = self.client.client(Worker, self.peer)
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         # Nothing stands in the way of an orderly end.
         self.network.fault = lambda direction, frame: None
-        await self._stack.__aexit__(*error)
+        await self._stack.aclose()
 
     @property
     def url(self) -> str:
