@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refusion._base._logging import logger
 
 from ._contract import MethodDefinition
-from ._errors import RpcArgumentError
+from ._errors import RpcArgumentError, RpcError
 from .protocol._calls import CallStage
 from .protocol._exception_info import info_from_error
 from .protocol._message import RpcMessage
@@ -132,4 +132,12 @@ class InboundCall:
         if self.definition.is_no_wait:
             logger.error("%s failed, and nobody waits for it", self.definition.full_name, exc_info=error)
             return None
-        return RpcMessage(ERROR, self.id, 0, self.peer.format.encode_error(info_from_error(error)))
+        codec = self.peer.format
+        try:
+            data = codec.encode_error(info_from_error(error))
+        except RpcError as problem:
+            # Its text is too long, or no text at all; the caller has to hear something.
+            logger.error("an error of %s can't be sent", self.definition.full_name, exc_info=error)
+            told = RpcError(f"{self.definition.full_name} failed with an error that can't be sent: {problem}")
+            data = codec.encode_error(info_from_error(told))
+        return RpcMessage(ERROR, self.id, 0, data)

@@ -11,7 +11,7 @@ from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
 from ._contract import MethodDefinition
-from ._errors import RpcDisconnected, RpcError, RpcLimitExceeded, RpcProtocolError
+from ._errors import RpcDisconnected, RpcError
 from ._inbound_call import InboundCall
 from ._limits import RpcCallTimeouts, RpcLimits
 from ._link import Link
@@ -22,7 +22,7 @@ from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, peer_change
 from .protocol._message import RpcMessage
-from .protocol._system_calls import ERROR, HANDSHAKE, OK
+from .protocol._system_calls import ERROR, HANDSHAKE
 
 if TYPE_CHECKING:
     from ._hub import RpcHub
@@ -125,15 +125,8 @@ class RpcPeer:
     def post(self, message: RpcMessage) -> None:
         """Send a message if there is a link; what is lost without one is made up for when there is one again."""
         link = self.link
-        if link is None or not link.is_open:
-            return
-        try:
+        if link is not None and link.is_open:
             link.post(message)
-        except (RpcLimitExceeded, RpcProtocolError) as error:
-            if message.method not in (OK, ERROR):
-                raise
-            # Somebody waits for an answer; this one is short.
-            link.post(RpcMessage(ERROR, message.related_id, 0, self.format.encode_error(info_from_error(error))))
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
         """Run something that ends with the peer."""

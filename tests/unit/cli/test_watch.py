@@ -22,9 +22,9 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    import datetime
+    import datetime as dt
 
-    service = StockService([(datetime.date(2000, 1, 1), {"A": 1.0})])
+    service = StockService([(dt.date(2000, 1, 1), {"A": 1.0})])
     async with FusionHub() as hub:
         hub.add_service(StockApi, service)
         server = await hub.serve()

@@ -148,10 +148,9 @@ async def test_raising_an_error_many_times_does_not_grow_its_traceback() -> None
 async def test_the_traceback_shows_the_line_that_failed() -> None:
     failing = Failing(ValueError("no"))
     for _ in range(2):
-        try:
+        with pytest.raises(ValueError) as info:
             await failing.get()
-        except ValueError as error:
-            assert "raise self.error" in "".join(traceback.format_exception(error))
+        assert "raise self.error" in "".join(traceback.format_exception(info.value))
 
 
 async def test_an_error_does_not_keep_its_computed_alive() -> None:

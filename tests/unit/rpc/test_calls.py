@@ -320,3 +320,19 @@ async def test_a_group_of_cancellations_is_answered_too(world: World) -> None:
     world.service.__class__ = Grouping
     with pytest.raises(RpcError, match="several"):
         await world.worker.fail("several")
+
+
+@pytest.mark.parametrize("text", ["x" * 17_000_000, "\ud800"], ids=["too long", "not a text"])
+@pytest.mark.parametrize("format", ["msgpack6c", "json5np"])
+async def test_an_error_that_cant_be_sent_is_replaced_by_one_that_can(
+    clock: VirtualClock, format: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(WorkerService):
+        async def fail(self, _: str) -> None:
+            raise ValueError(text)
+
+    async with World(clock, format=format) as world:
+        world.service.__class__ = Failing
+        with pytest.raises(RpcError, match=r"Worker.fail failed with an error that can't be sent"):
+            await world.worker.fail("")
+    assert "an error of Worker.fail can't be sent" in caplog.text

@@ -255,3 +255,13 @@ def test_a_hub_tells_what_it_serves() -> None:
     assert hub.service(Worker) is service
     with pytest.raises(RpcServiceNotFound, match=r"no service named 'Api' here \(served: Worker\)"):
         hub.service(Api)
+
+
+def test_a_method_tells_who_it_is() -> None:
+    (method,) = ServiceDefinition(NoArguments, lambda attribute: 0).methods.values()
+    assert repr(method) == "<MethodDefinition NoArguments.get as 'NoArguments.Get:1'>"
+
+
+class NoArguments:
+    async def get(self) -> int:
+        raise NotImplementedError

@@ -284,6 +284,31 @@ async def test_the_newest_connection_of_a_client_wins(world: World) -> None:
     assert second.methods == [OK]
 
 
+async def test_what_still_comes_on_a_connection_that_was_replaced_is_left_to_the_new_one(world: World) -> None:
+    first = await RawPeer.connect(world)
+    await first.introduce()
+    (peer,) = [peer for peer in world.server.server_peers if peer.client_id == "raw"]
+    old_link = peer.link
+    assert old_link is not None
+    await RawPeer.connect(world)
+    await settle()
+
+    old_link.frame_received(first.frame(RpcMessage("Worker.Add:3", 1, 0, first.arguments(1, 2))), is_text=False)
+    await settle()
+
+    assert world.log == []
+
+
+async def test_a_call_that_arrives_at_a_closing_peer_isnt_run(world: World) -> None:
+    raw = await RawPeer.connect(world)
+    await raw.introduce()
+    (peer,) = [peer for peer in world.server.server_peers if peer.client_id == "raw"]
+    peer.end_calls()
+    await raw.send(RpcMessage("Worker.Add:3", 1, 0, raw.arguments(1, 2)))
+    assert raw.methods == []
+    assert world.log == []
+
+
 async def test_a_client_that_was_followed_by_another_of_its_id_is_a_changed_peer(world: World) -> None:
     first = await RawPeer.connect(world)
     await first.introduce("one")

@@ -145,6 +145,20 @@ async def test_a_restarted_server_gets_the_open_calls_again(world: World) -> Non
     assert world.log == ["wait(a)", "wait(a)"]
 
 
+async def test_a_call_that_may_not_be_sent_again_fails_when_the_server_was_restarted(world: World) -> None:
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    (outbound,) = world.peer.outbound
+    outbound.may_resend = False
+
+    await world.restart_server()
+    await world.clock.advance(5)
+
+    with pytest.raises(RpcDisconnected, match="the other side has restarted during Worker.wait"):
+        await call
+    assert world.log == ["wait(a)"]
+
+
 async def test_a_restarted_client_is_another_client(world: World) -> None:
     await world.worker.add(1, 2)
     other = await world.open_hub()

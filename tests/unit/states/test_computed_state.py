@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import logging
 import weakref
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ async def test_errors_are_published_and_transient_ones_retried_with_growing_dela
         await clock.advance(30)
         assert isinstance(state.error, OSError)
         assert state.snapshot.retry_count == state.snapshot.error_count == len(times)
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert 1.8 < pauses[0] < 2.2
     assert pauses == sorted(pauses) or pauses[3] > pauses[0]
 

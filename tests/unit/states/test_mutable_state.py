@@ -10,8 +10,7 @@ import pytest
 
 from refusion import ComputedOptions, ConsistencyState, MutableState, compute_method, invalidating
 from refusion.testing import VirtualClock
-
-from ..compute.services import Counters
+from tests.unit.compute.services import Counters
 
 
 class Reader:
