@@ -119,7 +119,13 @@ class BoundMethod(ComputeFunction):
         return isinstance(other, BoundMethod) and self.cache is other.cache
 
     def unregister(self, computed: Computed[Any]) -> None:
-        self.cache.unregister(computed._key, computed)
+        cache = self.cache
+        key = computed._key
+        present = cache.table.pop(key, None)
+        if present is not None and present() is not computed:
+            cache.table[key] = present
+        if cache.hot:
+            cache.cool_down(key, computed)
         held_in = computed._held_in
         if held_in is not None:
             held_in.pop(computed, None)

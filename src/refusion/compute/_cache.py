@@ -47,14 +47,6 @@ class MethodCache:
             self.table[key] = ref
             return True
 
-    def unregister(self, key: Key, computed: "Computed[Any]") -> None:
-        """Forget `computed` unless another one has taken its place; the caller holds the lock."""
-        ref = self.table.pop(key, None)
-        if ref is not None and ref() is not computed:
-            self.table[key] = ref
-        if self.hot:
-            self.cool_down(key, computed)
-
     def cool_down(self, key: Key, computed: "Computed[Any]") -> None:
         """Take `computed` out of the hot table; the caller holds the lock."""
         raw = raw_of(key)

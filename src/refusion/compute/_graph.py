@@ -9,6 +9,7 @@ dependency knows its dependants weakly. Most computed have none or one, so the s
 
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ._errors import ComputedNotReady
@@ -23,6 +24,7 @@ __all__ = [
     "acquire_graph_lock",
     "add_dependency",
     "graph_lock",
+    "iter_dependants",
     "live_dependants",
     "release_graph_lock",
     "remove_dependant",
@@ -101,6 +103,11 @@ def remove_dependant(dependency: "Computed[Any]", ref: "weakref.ref[Computed[Any
         dependency._dependants = None
     elif type(dependants) is DependantSet:
         dependants.discard(ref)
+
+
+def iter_dependants(dependants: "weakref.ref[Computed[Any]] | DependantSet") -> "Iterator[weakref.ref[Computed[Any]]]":
+    """Iterate over the references to dependants that nobody else knows any more."""
+    return iter(dependants if isinstance(dependants, DependantSet) else (dependants,))
 
 
 def live_dependants(dependants: Dependants) -> "list[Computed[Any]]":

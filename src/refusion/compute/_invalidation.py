@@ -1,11 +1,11 @@
 """How a computed becomes invalidated, and everything built on it.
 
 The cascade keeps its own stack instead of recursing, so its depth is bounded by memory only. For each
-computed, in this order: its state flips; its function forgets it; its handlers run, without any lock
-held, while its dependants are still consistent; then its dependants follow, one after another, depth first.
+computed, in this order: its state flips; its function forgets it; its handlers run, with the lock released,
+while its dependants are still consistent; then its dependants follow, one after another, depth first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, final
 from weakref import ref
@@ -13,7 +13,7 @@ from weakref import ref
 from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import log_failure
 
-from ._graph import acquire_graph_lock, live_dependants, release_graph_lock, remove_dependant
+from ._graph import Dependants, acquire_graph_lock, iter_dependants, release_graph_lock, remove_dependant
 from ._source import InvalidationSource, InvalidationTracking, invalidation_tracking
 from ._state import COMPUTING, INVALIDATED
 
@@ -63,33 +63,44 @@ def invalidate(root: "Computed[Any]", source: InvalidationSource, *, immediately
         immediately: Whether `root` skips its `invalidation_delay`; its dependants never do.
     """
     interrupt: BaseException | None = None
-    stack: list[tuple[Computed[Any], InvalidationSource]] = [(root, source)]
     keeps_chain = invalidation_tracking() is InvalidationTracking.WHOLE_CHAIN
-    while stack:
-        computed, source = stack.pop()
-        acquire_graph_lock()
-        try:
-            if computed._state is INVALIDATED:
-                continue
-            function = computed._function
-            if computed._state is COMPUTING or (not immediately and function.options.invalidation_delay > 0):
-                computed._request_invalidation(source, immediately=immediately)
+    # Iterators instead of lists of work to do: nothing is allocated for a dependant, so that a large cascade
+    # doesn't set off the garbage collector, which would look at everything that is cached.
+    stack: list[tuple[Iterator[ref[Computed[Any]]], InvalidationSource]] = [(iter((ref(root),)), source)]
+    acquire_graph_lock()
+    try:
+        while stack:
+            refs, source = stack[-1]
+            for computed_ref in refs:
+                computed = computed_ref()
+                if computed is None or computed._state is INVALIDATED:
+                    continue
+                function = computed._function
+                if computed._state is COMPUTING or (not immediately and function.options.invalidation_delay > 0):
+                    computed._request_invalidation(source, immediately=immediately)
+                    immediately = False
+                    continue
                 immediately = False
-                continue
-            pending, dependants = flip(computed, source)
-        finally:
-            release_graph_lock()
-        immediately = False
-        if pending is not None or function.is_told_of_invalidation:
-            interrupt = notify(computed, pending) or interrupt
-        if dependants is not None:
-            source = InvalidationSource(dependency=computed) if keeps_chain else computed._source or source
-            stack.extend([(dependant, source) for dependant in live_dependants(dependants)])
+                pending, dependants = flip(computed, source)
+                if pending is not None or function.is_told_of_invalidation:
+                    release_graph_lock()
+                    try:
+                        interrupt = notify(computed, pending) or interrupt
+                    finally:
+                        acquire_graph_lock()
+                if dependants is not None:
+                    through = InvalidationSource(dependency=computed) if keeps_chain else computed._source or source
+                    stack.append((iter_dependants(dependants), through))
+                    break
+            else:
+                stack.pop()
+    finally:
+        release_graph_lock()
     if interrupt is not None:
         raise interrupt
 
 
-def flip(computed: "Computed[Any]", source: InvalidationSource) -> "tuple[Pending | None, Any]":
+def flip(computed: "Computed[Any]", source: InvalidationSource) -> "tuple[Pending | None, Dependants]":
     """Make one computed invalidated and unlink it; the caller holds the lock and has to `notify`.
 
     Returns:
@@ -103,13 +114,15 @@ def flip(computed: "Computed[Any]", source: InvalidationSource) -> "tuple[Pendin
     computed._state = INVALIDATED
     computed._source = source
     computed._function.unregister(computed)
-    dependants, computed._dependants = computed._dependants, None
-    dependencies, computed._dependencies = computed._dependencies, None
+    dependants = computed._dependants
+    computed._dependants = None
+    dependencies = computed._dependencies
     if dependencies is not None:
-        own_ref = ref(computed)
+        computed._dependencies = None
         for dependency in dependencies:
+            # Where the cascade has come from, there is nothing left to unlink.
             if dependency._dependants is not None:
-                remove_dependant(dependency, own_ref)
+                remove_dependant(dependency, ref(computed))
     return pending, dependants
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RpcPeer"]
 
-_NO_TIMEOUTS: Final = RpcCallTimeouts()
+_SPARE: Final = 64
+"""How many calls that are over may be among those that wait, before it is worth looking for them."""
 
 
 class RpcPeer:
@@ -58,6 +59,7 @@ class RpcPeer:
         self.handshake_index: int = 0
         """How many handshakes this side has sent."""
         self._handshake: Handshake | None = None
+        self._is_limited = self.limits.timeouts != RpcCallTimeouts()
         self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -221,11 +223,17 @@ class RpcPeer:
         if is_sendable:
             self.send(call)
         else:
-            self._waiting.append(call)
-        timeouts = self.limits.timeouts
-        if timeouts != _NO_TIMEOUTS:
-            call.arm(timeouts)
+            self._wait_for_turn(call)
+        if self._is_limited and not call.future.done():
+            call.arm(self.limits.timeouts)
         return call
+
+    def _wait_for_turn(self, call: OutboundCall) -> None:
+        waiting = self._waiting
+        waiting.append(call)
+        if len(waiting) > 2 * len(self.outbound) + _SPARE:
+            # Most of them were given up since: nobody else takes them out during an outage.
+            self._waiting = deque(call for call in waiting if self.outbound.get(call.id) is call)
 
     async def _send_no_wait(self, method: MethodDefinition, values: Sequence[Any]) -> None:
         args = self.format.arguments(method.argument_types).encode(values)

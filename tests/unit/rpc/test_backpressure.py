@@ -120,6 +120,19 @@ async def test_a_link_that_breaks_while_calls_wait_for_it_loses_none(world: Worl
     assert await asyncio.gather(*calls) == [SIZE] * 50
 
 
+async def test_calls_that_are_given_up_while_they_wait_leave_nothing_behind(world: World) -> None:
+    await world.worker.add(0, 0)
+    world.network.is_refusing = True
+    await world.cut()
+    for _ in range(500):
+        call = world.start(world.worker.size(bytes(SIZE)))
+        await settle(2)
+        call.cancel()
+        await settle(2)
+    assert len(world.peer.outbound) == 0
+    assert len(world.peer._waiting) < 100
+
+
 async def test_no_wait_callers_wait_as_well_when_the_server_doesnt_read(world: World) -> None:
     class Sink:
         async def put(self, data: bytes) -> RpcNoWait:

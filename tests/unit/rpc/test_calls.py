@@ -177,6 +177,15 @@ async def test_a_finished_call_leaves_no_timer(clock: VirtualClock) -> None:
         assert clock.pending_timers == before
 
 
+async def test_a_call_that_cant_be_sent_leaves_no_timer(clock: VirtualClock) -> None:
+    async with World(clock, limits=RpcLimits(timeouts=RpcCallTimeouts(run=3.0))) as world:
+        await world.peer.wait_connected()
+        before = clock.pending_timers
+        with pytest.raises(RpcArgumentError):
+            await world.worker.add(object(), 1)  # type: ignore[arg-type]
+        assert clock.pending_timers == before
+
+
 class Notes:
     async def note(self, text: str) -> RpcNoWait:
         raise NotImplementedError

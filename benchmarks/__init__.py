@@ -1,0 +1,1 @@
+"""Benchmarks: each number beside its peer's, from the same run."""
