@@ -54,7 +54,7 @@ async def fetch(peer: RpcPeer, method: MethodDefinition, values: Sequence[Any]) 
     deadline = clock.now() + _MAX_DURATION
     tries = 1
     while True:
-        call = await peer.start(method, values)
+        call = peer.start(method, values)
         assert isinstance(call, OutboundComputeCall)  # noqa: S101  # of the kind that the hub has for it
         try:
             value = await call.wait()

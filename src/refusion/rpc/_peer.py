@@ -95,11 +95,29 @@ class RpcPeer:
         if method.is_no_wait:
             await self._send_no_wait(method, values)
             return None
-        return await self._start(method, values).wait()
+        return await self.start(method, values).wait()
 
-    async def start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
-        """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come."""
-        return self._start(method, values)
+    def start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
+        """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come.
+
+        Raises:
+            RpcArgumentError: If a value doesn't fit its declared type.
+            RpcDisconnected: If the peer or its hub is closed.
+        """
+        self._check_open()
+        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values)
+        link = self.link
+        is_sendable = link is not None and link.is_open and link.is_writable and not self._waiting
+        if not is_sendable:
+            call.check_arguments()
+        self.outbound.add(call)
+        if is_sendable:
+            self.send(call)
+        else:
+            self._wait_for_turn(call)
+        if self._is_limited and not call.future.done():
+            call.arm(self.limits.timeouts)
+        return call
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""
@@ -211,22 +229,6 @@ class RpcPeer:
             await asyncio.wait(tasks)
 
     # Details
-
-    def _start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
-        self._check_open()
-        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values)
-        link = self.link
-        is_sendable = link is not None and link.is_open and link.is_writable and not self._waiting
-        if not is_sendable:
-            call.check_arguments()
-        self.outbound.add(call)
-        if is_sendable:
-            self.send(call)
-        else:
-            self._wait_for_turn(call)
-        if self._is_limited and not call.future.done():
-            call.arm(self.limits.timeouts)
-        return call
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting

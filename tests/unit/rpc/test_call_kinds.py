@@ -76,7 +76,7 @@ class WatchingWorld(World):
     async def watch(self, name: str, *values: Any) -> Watch:
         definition = self.client._define(Worker)
         (method,) = [method for method in definition.methods.values() if method.name == name]
-        call = await self.peer.start(method, values)
+        call = self.peer.start(method, values)
         assert isinstance(call, Watch)
         return call
 
