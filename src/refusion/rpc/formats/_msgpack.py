@@ -45,6 +45,8 @@ class _MsgPackArguments(ArgumentCodec):
     def encode(self, values: Sequence[Any]) -> bytes:
         if len(values) != self._count:
             raise RpcArgumentError(f"{self._count} values are declared and {len(values)} were given")
+        if not isinstance(values, (tuple, list)):
+            values = tuple(values)
         try:
             data = _encoder.encode(values)[len(self._header) :]
         except _ENCODE_ERRORS as error:
