@@ -75,9 +75,10 @@ class AsyncMethod(BoundMethod):
     async def capture(self, *args: Any, **kwargs: Any) -> Computed[Any]:
         """Return the computed for the call with these arguments, computing it if needed."""
         values = self.method.template.pack(*args, **kwargs)
-        context = CaptureContext(current_context.get())
-        computed: Computed[Any] = await self._produce(self._key_of(values), values, context)
-        return computed
+        # Without a name for what it returns: the traceback of an error leads back to this frame.
+        return await self._produce(  # type: ignore[no-any-return]
+            self._key_of(values), values, CaptureContext(current_context.get())
+        )
 
     def renew(self, computed: Computed[Any], context: CallContext | None) -> Awaitable[Computed[Any]]:
         key = computed._key
@@ -120,9 +121,13 @@ class AsyncMethod(BoundMethod):
             used_by(context, computed)
         if self._registry.is_observed:
             self._registry.accessed(computed, is_new=True)
-        if not wants_value:
-            return computed
-        return computed._value if computed._error is None else _value_of(computed)
+        if computed._error is None:
+            return computed._value if wants_value else computed
+        try:
+            return computed.value if wants_value else computed
+        finally:
+            # The traceback of the error leads back to this frame, which must not hold what holds the error.
+            del computed, own, context
 
     async def _find_or_wait(self, key: Key, context: CallContext | None) -> Computed[Any] | None:
         """Return the consistent computed for `key`, after waiting for one in flight; None to try again."""

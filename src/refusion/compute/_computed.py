@@ -142,9 +142,13 @@ class Computed(Generic[T]):
         """
         if self._state is COMPUTING:
             raise ComputedNotReady(repr(self))
-        if self._error is not None:
+        if self._error is None:
+            return cast(T, self._value)
+        try:
             raise self._error.restored()
-        return cast(T, self._value)
+        finally:
+            # The traceback of the error has this frame, which must not hold what holds the error.
+            del self
 
     @property
     def error(self) -> BaseException | None:

@@ -63,7 +63,11 @@ class SyncMethod(BoundMethod):
             used_by(context, computed)
         if self._registry.is_observed:
             self._registry.accessed(computed, is_new=True)
-        return computed
+        try:
+            return computed
+        finally:
+            # The traceback of an error leads back to this frame, which must not hold what holds the error.
+            del computed, context
 
     def _find_or_wait(self, key: Key, context: CallContext | None) -> Computed[Any] | None:
         """Return the consistent computed for `key`, after waiting for another thread; None if there is none."""
@@ -106,3 +110,5 @@ class SyncMethod(BoundMethod):
         finally:
             # What was started in the body and goes on must neither capture nor pin the computed.
             context.computed = None
+            # The traceback of an error leads back to this frame, which must not hold what holds the error.
+            del computed, context

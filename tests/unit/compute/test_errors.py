@@ -171,6 +171,25 @@ async def test_an_error_does_not_keep_its_computed_alive() -> None:
         gc.enable()
 
 
+def test_an_error_of_a_synchronous_method_does_not_keep_its_computed_alive_either() -> None:
+    class Service:
+        @compute_method
+        def get(self) -> int:
+            raise ValueError("no")
+
+    gc.collect()
+    gc.disable()
+    try:
+        service = Service()
+        ref = weakref.ref(service.get.capture())
+        with pytest.raises(ValueError):
+            service.get()
+        service.get.invalidate()
+        assert ref() is None
+    finally:
+        gc.enable()
+
+
 async def test_a_dependant_that_swallows_an_error_still_depends_on_it() -> None:
     failing = Failing(ValueError())
     assert await failing.fallback() == -1
