@@ -139,6 +139,7 @@ def test_a_dropped_graph_leaves_nothing_in_the_registry(nodes: list[Node]) -> No
             await read(service, index)
 
     collect()
+    gc.collect()
     registry().prune()
     before = registry().counters.computed_count
     asyncio.run(check())
