@@ -189,6 +189,8 @@ class ComputeMethod(_Descriptor):
     def _set_getter(self, getter: Callable[[Any], Any]) -> None:
         if not TYPE_CHECKING:
             property.__init__(self, getter, None, None, self.function.__doc__)
+            # From 3.13 on a property has a name of its own, and takes the getter's.
+            self.__name__ = self.function.__name__
 
     def _is_instance(self, instance: object) -> bool:
         if self._owner is not None:
