@@ -7,6 +7,8 @@ import msgspec
 
 from refusion.rpc._errors import RpcArgumentError
 
+from ._hooks import binary_hooks, text_hooks
+
 __all__ = ["argument_error", "convert_leniently"]
 
 _PATH: Final = re.compile(r" - at `\$\[(\d+)\](.*)`$")
@@ -20,7 +22,13 @@ def convert_leniently(values: Any, target: Any, *, is_json: bool) -> Any:
     Raises:
         msgspec.ValidationError: If they don't fit even then.
     """
-    return msgspec.convert(_with_integers(values), target, str_keys=is_json, builtin_types=None if is_json else _NATIVE)
+    return msgspec.convert(
+        _with_integers(values),
+        target,
+        str_keys=is_json,
+        builtin_types=None if is_json else _NATIVE,
+        dec_hook=(text_hooks if is_json else binary_hooks)[1],
+    )
 
 
 _Untyped = float | list[Any] | dict[Any, Any] | str | int | bytes | None

@@ -20,6 +20,7 @@ from refusion.rpc.protocol._system_calls import RECONNECT
 
 from ._conversion import argument_error, convert_leniently
 from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size
+from ._hooks import text_hooks
 
 __all__ = ["Json5NP"]
 
@@ -29,7 +30,8 @@ _DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionErro
 _ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
 _VOID: Final = b"{}"
 
-_encode: Final = msgspec.json.Encoder().encode
+_to_wire, _from_wire = text_hooks
+_encode: Final = msgspec.json.Encoder(enc_hook=_to_wire).encode
 
 
 class _Envelope(msgspec.Struct, rename="pascal", omit_defaults=True):
@@ -52,7 +54,7 @@ class _JsonArguments(ArgumentCodec):
 
     def __init__(self, types: tuple[Any, ...]) -> None:
         self._types = types
-        self._decoders = [msgspec.json.Decoder(type_).decode for type_ in types]
+        self._decoders = [msgspec.json.Decoder(type_, dec_hook=_from_wire).decode for type_ in types]
 
     def encode(self, values: Sequence[Any]) -> bytes:
         if len(values) != len(self._types):

@@ -16,10 +16,12 @@ from refusion.rpc.protocol._method_names import MethodNames, wire_hash
 
 from ._conversion import argument_error, convert_leniently
 from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size
+from ._hooks import binary_hooks
 
 __all__ = ["MsgPack6", "MsgPack6C"]
 
-_encoder: Final = msgspec.msgpack.Encoder()
+_to_wire, _from_wire = binary_hooks
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire)
 _untyped: Final = msgspec.msgpack.Decoder()
 _DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 _ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
@@ -40,7 +42,7 @@ class _MsgPackArguments(ArgumentCodec):
         self._count = len(types)
         self._type: Any = tuple.__class_getitem__(types)
         self._header = _array_header(len(types))
-        self._decode = msgspec.msgpack.Decoder(self._type).decode
+        self._decode = msgspec.msgpack.Decoder(self._type, dec_hook=_from_wire).decode
 
     def encode(self, values: Sequence[Any]) -> bytes:
         if len(values) != self._count:
