@@ -12,8 +12,16 @@ from functools import partial
 from typing import Any, final
 
 from refusion.compute import ComputationCancelled, Computed, InvalidationSource
-from refusion.rpc import InboundCall, MethodDefinition, OutboundCall, RpcCallKind, RpcPeer
-from refusion.rpc.protocol import CallStage, RpcMessage
+from refusion.rpc import (
+    InboundCall,
+    InboundContext,
+    MethodDefinition,
+    OutboundCall,
+    RpcCallKind,
+    RpcPeer,
+    ServedMethod,
+)
+from refusion.rpc.protocol import CallStage, Headers, RpcMessage
 from refusion.rpc.protocol._system_calls import CANCEL, INVALIDATE
 
 __all__ = ["COMPUTE_CALL_TYPE", "ComputeCallKind", "InvalidatedBeforeResult", "OutboundComputeCall"]
@@ -33,8 +41,8 @@ class OutboundComputeCall(OutboundCall):
 
     call_type = COMPUTE_CALL_TYPE
 
-    def __init__(self, peer: RpcPeer, method: MethodDefinition, values: Sequence[Any]) -> None:
-        super().__init__(peer, method, values)
+    def __init__(self, peer: RpcPeer, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> None:
+        super().__init__(peer, method, values, headers)
         self.is_invalidated = False
         """Whether the result is known to be stale."""
         self._replica: weakref.ref[Computed[Any]] | None = None
@@ -56,6 +64,10 @@ class OutboundComputeCall(OutboundCall):
 
     def peer_forgot(self) -> None:
         self.invalidated()
+
+    def delayed(self) -> None:
+        # The same call isn't run twice; if only its answer got stuck, that comes again.
+        self.peer.send_first([self])
 
     def fail(self, error: Exception) -> None:
         """End the call without a result."""
@@ -107,16 +119,16 @@ class InboundComputeCall(InboundCall):
 
     __slots__ = ("_computed", "_is_over", "_unsubscribe")
 
-    def __init__(self, peer: RpcPeer, message: RpcMessage, definition: MethodDefinition, implementation: Any) -> None:
-        super().__init__(peer, message, definition, implementation)
+    def __init__(self, peer: RpcPeer, message: RpcMessage, served: ServedMethod) -> None:
+        super().__init__(peer, message, served)
         self._computed: Computed[Any] | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._is_over = False
 
-    async def run_method(self, values: Sequence[Any]) -> Any:
+    async def run_method(self, context: InboundContext) -> Any:
         if self.call_type != COMPUTE_CALL_TYPE:
-            return await super().run_method(values)
-        call: Callable[[], Any] = partial(self.definition.call, self.implementation, values)
+            return await super().run_method(context)
+        call: Callable[[], Any] = partial(self.peer.hub.invoke, context)
         computed: Computed[Any] | None = await Computed[Any].try_capture(call)
         if computed is None:
             return None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from refusion.compute import ComputeMethod
-from refusion.rpc import MethodDefinition, RpcHub, RpcLimits, RpcPeer
+from refusion.rpc import ErrorFilter, MethodDefinition, RpcHub, RpcLimits, RpcPeer
 from refusion.rpc.transports import Network
 
 from ._compute_calls import COMPUTE_CALL_TYPE, ComputeCallKind
@@ -30,10 +30,15 @@ class FusionHub(RpcHub):
     """
 
     def __init__(
-        self, *, transport: Network | str | None = None, format: str = "msgpack6c", limits: RpcLimits | None = None
+        self,
+        *,
+        transport: Network | str | None = None,
+        format: str = "msgpack6c",
+        limits: RpcLimits | None = None,
+        error_filter: ErrorFilter | None = None,
     ) -> None:
         """Create a hub; see `RpcHub` for the arguments and errors."""
-        super().__init__(transport=transport, format=format, limits=limits)
+        super().__init__(transport=transport, format=format, limits=limits, error_filter=error_filter)
         self.add_call_kind(ComputeCallKind())
 
     def kind_of(self, attribute: Any) -> int:

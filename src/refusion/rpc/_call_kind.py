@@ -12,6 +12,7 @@ What happens to an outbound call, and the method of `OutboundCall` that is told:
 | the other side has answered, and forgotten it  | `peer_forgot`      | is over                            |
 | it can't be sent, or sent again                | `fail`             | is settled with the error and over |
 | its caller is cancelled                        | `cancel`           | is over here, and cancelled there  |
+| it isn't answered for `delayed_call_threshold` | `delayed`          | goes on waiting                    |
 | its time is up                                 | none               | is settled with the error, over    |
 |                                                |                    | here, and cancelled there          |
 | the peer is closed; `peer.is_closing` is set   | `end`              | is settled with the error and over |
@@ -47,10 +48,10 @@ from .protocol._message import RpcMessage
 if TYPE_CHECKING:
     from ._peer import RpcPeer
 
-__all__ = ["RpcCallKind", "SystemMethod"]
+__all__ = ["MessageHandler", "RpcCallKind"]
 
-SystemMethod = Callable[["RpcPeer", RpcMessage], None]
-"""Takes a message that is part of the protocol rather than a call of a service."""
+MessageHandler = Callable[["RpcPeer", RpcMessage], None]
+"""Takes a message that has come over the current link of a peer; must not raise."""
 
 
 class RpcCallKind:
@@ -65,6 +66,6 @@ class RpcCallKind:
     inbound_class: ClassVar[type[InboundCall]] = InboundCall
     """The class of calls that are handled."""
 
-    def system_methods(self) -> Mapping[str, SystemMethod]:
+    def system_methods(self) -> Mapping[str, MessageHandler]:
         """Return what takes the messages that belong to this kind alone, by wire name."""
         return {}

@@ -9,54 +9,22 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, final
 
+from ._declaration import MethodOptions, RpcExecutionMode, RpcNoWait, method_options, service_name
 from ._errors import RpcArgumentError, RpcContractError
-from .formats._format import RpcFormat
+from ._limits import RpcCallTimeouts
+from .formats._format import ArgumentCodec, RpcFormat
 from .protocol._limits import MAX_METHOD_BYTES
 
-__all__ = ["MethodDefinition", "RpcNoWait", "ServiceDefinition", "rpc_method", "rpc_service"]
-
-C = TypeVar("C", bound=type[Any])
-F = TypeVar("F", bound=Callable[..., Any])
-
-_NAME = "_refusion_rpc_name"
-_OPTIONS = "_refusion_rpc_options"
+__all__ = ["MethodCodecs", "MethodDefinition", "ServiceDefinition"]
 
 
-@final
-class RpcNoWait:
-    """The declared result of a method that nobody waits for: fire and forget.
+class MethodCodecs(NamedTuple):
+    """How the values of a method are written and read in one format."""
 
-    Such a call is dropped when there is no link, and its errors stay where they happen.
-    """
-
-    __slots__ = ()
-
-
-def rpc_service(*, name: str) -> Callable[[C], C]:
-    """Give a contract another name on the wire than that of its class, as `IStockApi` for a .NET peer."""
-
-    def apply(contract: C) -> C:
-        setattr(contract, _NAME, name)
-        return contract
-
-    return apply
-
-
-def rpc_method(*, name: str | None = None, cancellable: bool = True) -> Callable[[F], F]:
-    """Say how a method is known on the wire.
-
-    Args:
-        name: Its name there, in place of its own in PascalCase; with a `:` in it, it is taken as it stands.
-        cancellable: Whether the peer's method has a slot for cancellation, which counts as a parameter.
-    """
-
-    def apply(method: F) -> F:
-        setattr(inspect.unwrap(method), _OPTIONS, (name, cancellable))
-        return method
-
-    return apply
+    arguments: ArgumentCodec
+    result: ArgumentCodec
 
 
 @final
@@ -85,13 +53,38 @@ class MethodDefinition:
         """The declared type of its result."""
         self.is_no_wait: bool = self.result_type is RpcNoWait
         """Whether nobody waits for an answer."""
-        self.wire_name: str = self._wire_name(service, len(parameters))
+        options = method_options(self.function)
+        self.mode: RpcExecutionMode = RpcExecutionMode.NONE if self.is_no_wait else options.mode
+        """What its calls put up with when links break."""
+        self.is_command: bool = options.is_command
+        """Whether it changes something."""
+        self.timeouts: RpcCallTimeouts | None = options.timeouts
+        """How long its calls may take; None if that is up to its kind."""
+        self.wire_name: str = self._wire_name(service, options, len(parameters))
         """Its full name on the wire."""
         self.kind = 0
         """The call type that it is called with; set by the hub."""
+        self.has_stream_arguments: bool = False
+        """Whether streams may be in its arguments."""
+        self.has_stream_result: bool = False
+        """Whether streams may be in its result."""
+        self._codecs: dict[RpcFormat, MethodCodecs] = {}
         self._parameters = parameters
-        self._defaults_count = sum(p.default is not p.empty for p in parameters)
         self._keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @property
+    def parameters(self) -> tuple[inspect.Parameter, ...]:
+        """Its parameters, without the instance."""
+        return tuple(self._parameters)
+
+    def codecs(self, format_: RpcFormat) -> MethodCodecs:
+        """Return how its arguments and its result are written in a format."""
+        codecs = self._codecs.get(format_)
+        if codecs is None:
+            result_type = None if self.is_no_wait else self.result_type
+            codecs = MethodCodecs(format_.arguments(self.argument_types), format_.result(result_type))
+            self._codecs[format_] = codecs
+        return codecs
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Return one value per parameter, with defaults applied.
@@ -135,12 +128,10 @@ class MethodDefinition:
         if parameter.name not in hints:
             raise RpcContractError(self.full_name, f"parameter {parameter.name!r} has no type; annotate it")
 
-    def _wire_name(self, service: str, count: int) -> str:
-        name, cancellable = getattr(self.function, _OPTIONS, (None, True))
-        if name is None:
-            name = "".join(part[:1].upper() + part[1:] for part in self.name.split("_"))
+    def _wire_name(self, service: str, options: MethodOptions, count: int) -> str:
+        name = options.name or "".join(part[:1].upper() + part[1:] for part in self.name.split("_"))
         if ":" not in name:
-            name = f"{name}:{count + (cancellable and not self.is_no_wait)}"
+            name = f"{name}:{count + (options.cancellable and not self.is_no_wait)}"
         full = f"{service}.{name}"
         if len(full.encode()) > MAX_METHOD_BYTES:
             raise RpcContractError(self.full_name, f"its wire name is longer than {MAX_METHOD_BYTES} bytes")
@@ -164,7 +155,7 @@ class ServiceDefinition:
         if not isinstance(contract, type):
             raise RpcContractError(repr(contract), "a contract is a class")
         self.contract = contract
-        self.name: str = contract.__dict__.get(_NAME, contract.__name__)
+        self.name: str = service_name(contract)
         self.methods: dict[str, MethodDefinition] = {}
         """The operations, by wire name."""
         for name, attribute in _public_methods(contract):
@@ -173,6 +164,8 @@ class ServiceDefinition:
                 continue
             method = MethodDefinition(contract, self.name, name, attribute)
             method.kind = kind
+            if kind != 0 and method.mode is not RpcExecutionMode.ALL:
+                raise RpcContractError(method.full_name, "its calls stay open, so they have to outlive any connection")
             known = self.methods.setdefault(method.wire_name, method)
             if known is not method:
                 raise RpcContractError(
@@ -189,9 +182,7 @@ class ServiceDefinition:
         """
         for method in self.methods.values():
             try:
-                format_.arguments(method.argument_types)
-                if not method.is_no_wait:
-                    format_.result(method.result_type)
+                method.codecs(format_)
             except TypeError as error:
                 raise RpcContractError(method.full_name, f"a type in its signature can't be sent: {error}") from error
 

@@ -12,6 +12,9 @@ RefusionError
     ├ RpcDisconnected      (ConnectionError) the link is gone and the call can't be sent again; transient
     ├ RpcCallTimeout       (TimeoutError)    no answer in time; transient
     ├ RpcCallCancelled                       the other side has cancelled the call; transient
+    ├ RpcRerouted                            the call belongs elsewhere now; made again there
+    ├ RpcOverloaded                          the other side has too many calls to take another one; transient
+    ├ RpcInternalError                       a handler has failed, and why is not for its caller to see
     └ RpcRemoteError                         what the other side has raised
 """
 
@@ -25,9 +28,12 @@ __all__ = [
     "RpcContractError",
     "RpcDisconnected",
     "RpcError",
+    "RpcInternalError",
     "RpcLimitExceeded",
+    "RpcOverloaded",
     "RpcProtocolError",
     "RpcRemoteError",
+    "RpcRerouted",
     "RpcServiceNotFound",
     "RpcUnsupportedFormat",
 ]
@@ -118,6 +124,25 @@ class RpcCallTimeout(RpcError, TimeoutError, TransientError):
 
 class RpcCallCancelled(RpcError, TransientError):
     """Raised when the other side has cancelled a call by itself."""
+
+
+class RpcRerouted(RpcError):
+    """Raised when a call has reached somebody it doesn't belong to any more; clients with a route make it again."""
+
+
+class RpcOverloaded(RpcError, TransientError):
+    """Raised when a peer has so many calls under way that another one isn't taken."""
+
+
+class RpcInternalError(RpcError):
+    """Raised in place of an error whose text isn't for callers; it is found in the log by its number."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"internal error {self.number}; the log of the service has the details under this number"
 
 
 class RpcRemoteError(RpcError):

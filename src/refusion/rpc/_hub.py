@@ -2,22 +2,28 @@
 
 import asyncio
 import uuid
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from refusion._base._clock import current_clock
-from refusion._base._logging import logger
+from refusion._base._logging import log_failure, logger
 
-from ._call_kind import RpcCallKind, SystemMethod
+from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
+from ._call_kind import MessageHandler, RpcCallKind
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
-from ._errors import RpcContractError, RpcDisconnected, RpcError, RpcServiceNotFound, RpcUnsupportedFormat
+from ._error_filter import ErrorFilter, default_error_filter, hide_internals
+from ._errors import RpcContractError, RpcDisconnected, RpcServiceNotFound, RpcUnsupportedFormat
 from ._limits import RpcLimits
 from ._link import Link
 from ._peer import RpcPeer
+from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function
+from ._served_method import ServedMethod
 from ._server_peer import RpcServerPeer
+from ._system_messages import SYSTEM_MESSAGES
+from ._tracing import RpcTracer, trace_inbound, trace_outbound
 from .formats import get_format
-from .protocol._message import RpcMessage
 from .protocol._method_names import MethodNames
 from .transports import Network, Server, get_network
 from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
@@ -43,7 +49,12 @@ class RpcHub:
     """
 
     def __init__(
-        self, *, transport: Network | str | None = None, format: str = "msgpack6c", limits: RpcLimits | None = None
+        self,
+        *,
+        transport: Network | str | None = None,
+        format: str = "msgpack6c",
+        limits: RpcLimits | None = None,
+        error_filter: ErrorFilter | None = None,
     ) -> None:
         """Create a hub.
 
@@ -52,6 +63,8 @@ class RpcHub:
                 installed, else websockets.
             format: The key of the wire format that its clients speak; its servers speak all.
             limits: Sizes and times.
+            error_filter: Says what of the errors of handlers is sent; by default all of it, or where the
+                environment says `REFUSION_ENV=production` only what was made to be seen, see `hide_internals`.
 
         Raises:
             RpcUnsupportedFormat: If there is no such format.
@@ -64,10 +77,16 @@ class RpcHub:
         self.method_names: MethodNames = MethodNames()
         self.call_kinds: dict[int, RpcCallKind] = {}
         """The kinds of calls that are made and answered, by call type."""
-        self.system_methods: dict[str, SystemMethod] = {}
+        self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
+        """What takes messages, by wire name."""
+        self.inbound: Pipeline[InboundContext] = Pipeline(self._handle)
+        """What calls go through before they are handled."""
+        self.outbound: Pipeline[OutboundContext] = Pipeline(_send)
+        """What calls go through before they are sent."""
         self._client_format = get_format(format)
+        self._error_filter = error_filter or default_error_filter()
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
-        self._methods: dict[str, tuple[MethodDefinition, Any]] = {}
+        self._methods: dict[str, ServedMethod] = {}
         self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._client_peers: dict[str, RpcClientPeer] = {}
         self._server_peers: dict[tuple[str, str], RpcServerPeer] = {}
@@ -75,13 +94,15 @@ class RpcHub:
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
+        self._closers: set[asyncio.Task[Any]] = set()
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        # Who leaves with an error isn't interested in what is still under way.
+        await self.aclose(drain_timeout=None if error_type is None else 0.0)
 
     # Services
 
@@ -102,7 +123,8 @@ class RpcHub:
             raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
         self._services[definition.name] = (definition, implementation)
         for name, method in definition.methods.items():
-            self._methods[name] = (method, implementation)
+            self._methods[name] = served = ServedMethod(self, method, implementation)
+            self.handlers[name] = served.receive
             self.method_names.add(name)
 
     def client(self, contract: type[C], peer: RpcPeer | str | None = None) -> C:
@@ -134,21 +156,59 @@ class RpcHub:
     def add_call_kind(self, kind: RpcCallKind) -> None:
         """Make and answer calls of another type."""
         self.call_kinds[kind.call_type] = kind
-        self.system_methods.update(kind.system_methods())
+        self.handlers.update(kind.system_methods())
 
-    def find_method(self, message: RpcMessage) -> tuple[MethodDefinition, Any]:
-        """Return who answers a call.
+    # Calls
+
+    def add_inbound_middleware(self, middleware: RpcInboundMiddleware) -> None:
+        """Put middleware around the handlers of all services, inside of what was added before.
+
+        It is awaited once for each call, whether that comes over a WebSocket or by plain HTTP, in the task and the
+        context of the handler. What it raises is the answer.
+
+        Example:
+            ```python
+            async def authenticate(call: InboundContext, proceed: Proceed) -> Any:
+                if call.header("token") != "secret":
+                    raise PermissionError("who are you?")
+                return await proceed()
+            ```
+        """
+        self.inbound.add(middleware)
+
+    def add_outbound_middleware(self, middleware: RpcOutboundMiddleware) -> None:
+        """Put middleware around the calls that clients of this hub make, inside of what was added before.
+
+        It is awaited once for each call; for a compute method that is each time a value is fetched. Headers that
+        it adds to `call.headers` go with the call.
+        """
+        self.outbound.add(middleware)
+
+    def add_tracer(self, tracer: RpcTracer) -> None:
+        """Let a tracer be told of all calls, those that are handled and those that are made."""
+        self.inbound.add(partial(trace_inbound, tracer))
+        self.outbound.add(partial(trace_outbound, tracer))
+
+    async def invoke(self, context: InboundContext) -> Any:
+        """Return the result of a call of a service here, through the inbound middleware; for transports.
 
         Raises:
-            RpcError: If nobody does, or not this type of call.
+            Exception: What the method or middleware has raised.
         """
-        found = self._methods.get(message.method)
-        if found is None:
-            name = message.method or f"Service.Method<{message.method_hash:08x}>"
-            raise RpcError(f"Endpoint not found: '{name}'.")
-        if message.call_type not in self.call_kinds or message.call_type not in (0, found[0].kind):
-            raise RpcError(f"Invalid CallTypeId: {message.call_type}.")
-        return found
+        return await self.inbound.run(context)
+
+    def filter_error(self, error: BaseException) -> BaseException:
+        """Return what of an error of a handler may be sent; a filter that fails itself lets nothing through."""
+        try:
+            return self._error_filter(error)
+        except Exception:
+            log_failure("an error filter", self._error_filter)
+            return hide_internals(error)
+
+    @property
+    def services(self) -> tuple[ServiceDefinition, ...]:
+        """What this hub serves."""
+        return tuple(definition for definition, _ in self._services.values())
 
     @property
     def is_closed(self) -> bool:
@@ -209,16 +269,25 @@ class RpcHub:
         if peer is None:
             self._check_open()
             peer = self._server_peers[client_id, key] = RpcServerPeer(self, client_id, format_)
-        return Link(peer)
+        return Link(peer, request)
 
-    async def aclose(self) -> None:
-        """Close servers, connections and peers; open calls end with `RpcDisconnected`.
+    async def aclose(self, *, drain_timeout: float | None = None) -> None:
+        """Close servers, connections and peers.
 
-        Handlers that run are cancelled, and waited for as long as `RpcLimits.close_timeout` says. May be called
-        again, and by several tasks at once: each returns when everything is closed.
+        No connections are taken any more, nor calls. Handlers that run, and calls whose answers can still come,
+        have some time to end. Then handlers are cancelled without an answer, so that their callers ask the next
+        server, and waited for as long as `RpcLimits.close_timeout` says; calls end with `RpcDisconnected`. May be
+        called again, and by several tasks at once, handlers among them: each returns when everything is closed.
+
+        Args:
+            drain_timeout: How many seconds what is under way may take; by default `RpcLimits.drain_timeout`.
         """
         if self._close_task is None:
-            self._close_task = asyncio.get_running_loop().create_task(self._close(), name="rpc close hub")
+            seconds = self.limits.drain_timeout if drain_timeout is None else drain_timeout
+            self._close_task = asyncio.get_running_loop().create_task(self._close(seconds), name="rpc close hub")
+        task = asyncio.current_task()
+        if task is not None:
+            self._closers.add(task)
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
@@ -277,7 +346,22 @@ class RpcHub:
     def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
         return remote_function(method, peer)
 
-    async def _close(self) -> None:
+    async def _handle(self, context: InboundContext) -> Any:
+        return await self._methods[context.method.wire_name].invoke(context)
+
+    async def _drain(self, seconds: float) -> None:
+        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        for peer in peers:
+            peer.takes_calls = False
+        draining = asyncio.gather(*[peer.drain(self._closers) for peer in peers])
+        clock = current_clock()
+        timer = clock.call_at(clock.now() + seconds, draining.cancel)
+        await asyncio.wait([draining])
+        timer.cancel()
+
+    async def _close(self, drain_seconds: float) -> None:
+        if drain_seconds > 0:
+            await self._drain(drain_seconds)
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
         peers = [*self._server_peers.values(), *self._client_peers.values()]
         tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]
@@ -295,3 +379,12 @@ class RpcHub:
         if self.is_closed:
             raise RpcDisconnected("the hub is closed; make a new one")
         _ = self.loop
+
+
+async def _send(context: OutboundContext) -> Any:
+    peer, method = context.peer, context.method
+    headers = tuple(context.headers.items())
+    if method.is_no_wait:
+        return await peer.send_no_wait(method, context.arguments, headers)
+    context.call = call = peer.start(method, context.arguments, headers)
+    return await call.wait()

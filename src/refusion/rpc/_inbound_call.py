@@ -2,77 +2,97 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import Context, ContextVar
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refusion._base._logging import logger
 
-from ._contract import MethodDefinition
-from ._errors import RpcArgumentError, RpcError
+from ._call_context import InboundContext, set_headers
+from ._errors import RpcError, RpcOverloaded
+from ._tracing import set_trace
 from .protocol._calls import CallStage
 from .protocol._exception_info import info_from_error
 from .protocol._message import RpcMessage
 from .protocol._system_calls import ERROR, OK
 
 if TYPE_CHECKING:
+    from ._contract import MethodDefinition
     from ._peer import RpcPeer
+    from ._served_method import ServedMethod
 
-__all__ = ["InboundCall", "current_peer"]
-
-_current_peer: ContextVar["RpcPeer | None"] = ContextVar("refusion_rpc_peer", default=None)
-
-
-def current_peer() -> "RpcPeer":
-    """Return the peer whose call is being handled; for use in the methods of services.
-
-    Raises:
-        LookupError: If no call is being handled.
-    """
-    peer = _current_peer.get()
-    if peer is None:
-        raise LookupError("current_peer() is known only while a call of a peer is handled")
-    return peer
+__all__ = ["InboundCall"]
 
 
 class InboundCall:
     """A call of the other side.
 
     It is in its peer's table of inbound calls until it is over, and as long as it is there the same call isn't
-    run again. A regular call is over when it is answered, also if the answer gets lost; a kind whose calls
+    run again. A regular call is over when it is answered, even if the answer gets lost; a kind whose calls
     outlive their answers overrides `replied`, see `RpcCallKind`.
     """
 
     __slots__ = (
-        "args",
         "call_type",
-        "definition",
         "id",
-        "implementation",
         "is_cancelled",
+        "message",
         "method",
         "peer",
         "reply",
+        "served",
         "task",
     )
 
-    def __init__(self, peer: "RpcPeer", message: RpcMessage, definition: MethodDefinition, implementation: Any) -> None:
+    def __init__(self, peer: "RpcPeer", message: RpcMessage, served: "ServedMethod") -> None:
         self.peer: RpcPeer = peer
         self.id: int = message.related_id
         self.method: str = message.method
         self.call_type: int = message.call_type
-        self.args: bytes = message.args
-        self.definition: MethodDefinition = definition
-        self.implementation: Any = implementation
+        self.message: RpcMessage | None = message
+        """What has arrived, until it is run."""
+        self.served: ServedMethod = served
         self.reply: RpcMessage | None = None
         """The answer, once there is one."""
         self.is_cancelled: bool = False
         """Whether the other side, or the end of the peer, has stopped it; nothing is sent about it any more."""
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def definition(self) -> "MethodDefinition":
+        """The method that is called."""
+        return self.served.definition
+
+    def answer_at_once(self) -> None:
+        """Run a method that never suspends, and answer; there is nothing to cancel and nothing to come again."""
+        try:
+            values = self.served.decode(self.peer, self._take_message().args)
+            result = self.peer.call_context.copy().run(_run_to_end, self.served, values)
+            reply = None if self.definition.is_no_wait else self._ok(result)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            reply = self._error_answer(error)
+        if reply is not None:
+            self.peer.post(reply)
+
     def start(self) -> None:
-        """Run the method in a task of its own, on behalf of nobody here."""
-        self.peer.inbound.add(self)
-        self.task = self.peer.spawn(self._run(), name=self.method, context=Context())
+        """Run the method in a task of its own, on behalf of nobody here; or later, if too many are running."""
+        peer = self.peer
+        peer.inbound.add(self)
+        try:
+            peer.admission.admit(self)
+        except RpcOverloaded as error:
+            peer.inbound.remove(self)
+            peer.refuse(self._take_message(), error)
+
+    def create_context(self) -> Context:
+        """Return the context that the method runs in."""
+        context = self.peer.call_context.copy()
+        headers = () if self.message is None else self.message.headers
+        if headers:
+            context.run(set_headers, headers)
+            context.run(set_trace, headers)
+        return context
 
     def cancel(self) -> None:
         """Stop because nobody wants the result any more; no answer is sent."""
@@ -86,18 +106,18 @@ class InboundCall:
         if self.reply is not None and stage == CallStage.WAITING:
             self.peer.post(self.reply)
 
-    async def run_method(self, values: Sequence[Any]) -> Any:
-        """Run the method and return its result."""
-        return await self.definition.call(self.implementation, values)
+    async def run_method(self, context: InboundContext) -> Any:
+        """Run the method, through the hub's middleware, and return its result."""
+        return await self.peer.hub.invoke(context)
 
     def replied(self) -> None:
         """Be told that the answer is on its way; a regular call is over."""
         self.peer.inbound.remove(self)
 
-    async def _run(self) -> None:
-        _current_peer.set(self.peer)
+    async def run(self) -> None:
+        """Run the method and answer."""
         try:
-            reply = await self._answer()
+            reply = await self._answer(self._take_message())
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -116,17 +136,17 @@ class InboundCall:
         self.peer.post(reply)
         self.replied()
 
-    async def _answer(self) -> RpcMessage | None:
+    async def _answer(self, message: RpcMessage) -> RpcMessage | None:
+        peer = self.peer
+        values = self.served.decode(peer, message.args)
+        context = InboundContext(self.definition, values, headers=message.headers, peer=peer, request=peer.request)
+        result = await self.run_method(context)
+        return None if self.definition.is_no_wait else self._ok(result)
+
+    def _ok(self, result: Any) -> RpcMessage:
         definition = self.definition
-        codec = self.peer.format
-        try:
-            values = codec.arguments(definition.argument_types).decode(self.args)
-        except RpcArgumentError as error:
-            raise definition.describe_misfit(error) from None
-        result = await self.run_method(values)
-        if definition.is_no_wait:
-            return None
-        return RpcMessage(OK, self.id, 0, codec.result(definition.result_type).encode((result,)))
+        codec = definition.codecs(self.peer.format).result
+        return RpcMessage(OK, self.id, 0, self.peer.encode(codec, (result,), definition.has_stream_result))
 
     def _error_answer(self, error: BaseException) -> RpcMessage | None:
         if self.definition.is_no_wait:
@@ -134,10 +154,26 @@ class InboundCall:
             return None
         codec = self.peer.format
         try:
-            data = codec.encode_error(info_from_error(error))
+            data = codec.encode_error(info_from_error(self.peer.hub.filter_error(error)))
         except RpcError as problem:
             # Its text is too long, or no text at all; the caller has to hear something.
             logger.error("an error of %s can't be sent", self.definition.full_name, exc_info=error)
             told = RpcError(f"{self.definition.full_name} failed with an error that can't be sent: {problem}")
             data = codec.encode_error(info_from_error(told))
         return RpcMessage(ERROR, self.id, 0, data)
+
+    def _take_message(self) -> RpcMessage:
+        # A call may be open for long after it was answered; what it came with is needed once.
+        message, self.message = self.message, None
+        assert message is not None  # noqa: S101  # calls are run once
+        return message
+
+
+def _run_to_end(served: "ServedMethod", values: Sequence[Any]) -> Any:
+    coroutine: Any = served.call(values)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(f"{served.definition.full_name} was taken for a method that never suspends, and did")

@@ -1,12 +1,13 @@
 """Every limit of a hub, with its reason."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from refusion._base._retries import RetryDelays
 
 from .transports._transport import TransportLimits
 
-__all__ = ["RpcCallTimeouts", "RpcLimits"]
+__all__ = ["NO_TIMEOUTS", "RpcCallTimeouts", "RpcLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,10 @@ class RpcCallTimeouts:
     """How long a call may take in all, from when it is made."""
 
 
+NO_TIMEOUTS: Final = RpcCallTimeouts()
+"""As long as it takes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcLimits:
     """What peers keep to; times are seconds. The defaults are those of the reference, where it has them."""
@@ -27,8 +32,14 @@ class RpcLimits:
     transport: TransportLimits = field(default_factory=TransportLimits)
     """What one connection may take of memory and time."""
 
-    flush_bytes: int = 12_000
-    """A frame is sent when it has this size, or at the end of a turn of the event loop: about eight packets."""
+    flush_bytes: int = 512
+    """A frame is sent when it has this size, or at the end of a turn of the event loop.
+
+    It is small so that both sides work at the same time: with frames of a hundred calls they take turns.
+    """
+
+    messages_per_turn: int = 1_000
+    """How many messages of one frame are handled before other connections have their turn: a few milliseconds."""
 
     handshake_timeout: float = 10.0
     """A side that doesn't introduce itself by then isn't a peer."""
@@ -51,8 +62,26 @@ class RpcLimits:
     server_peer_max_retention: float = 900.0
     """How long it remembers one at most; in between it is a third of the time that the client was known."""
 
-    timeouts: RpcCallTimeouts = field(default_factory=RpcCallTimeouts)
-    """How long calls may take, unless a method says otherwise."""
+    query_timeouts: RpcCallTimeouts = NO_TIMEOUTS
+    """How long calls may take that only read: a reader would ask again, so it may as well wait."""
+
+    command_timeouts: RpcCallTimeouts = field(default_factory=lambda: RpcCallTimeouts(connect=1.5, run=10.0))
+    """How long calls may take that change something (`@rpc_method(is_command=True)`): somebody waits for the button."""
+
+    delayed_call_threshold: float = 30.0
+    """A call that isn't answered by then is logged, and a compute call is sent again; looked at with keep-alives."""
+
+    max_running_calls: int = 10_000
+    """How many handlers run at once for one peer; further calls queue, so that a flood takes no more memory."""
+
+    max_queued_calls: int = 1_000
+    """How many calls queue before nothing more is read from the peer; ten times as many are refused.
+
+    It is read on while this side itself waits for answers of the peer, because those come over the same connection.
+    """
+
+    drain_timeout: float = 5.0
+    """How long calls that are under way may go on when a hub is closed: most are answered in milliseconds."""
 
     close_timeout: float = 5.0
-    """How long closing a hub waits for its connections and handlers."""
+    """How long closing a hub then waits for its connections, and for handlers that were cancelled."""

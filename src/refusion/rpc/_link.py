@@ -1,6 +1,8 @@
 """One connection of a peer: frames in and out, handshake, keep-alive, and the gate for senders."""
 
 import asyncio
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, final
 
 from refusion._aio._signal import Signal
@@ -17,6 +19,7 @@ from .transports._transport import (
     CLOSE_GOING_AWAY,
     CLOSE_NORMAL,
     CLOSE_PROTOCOL_ERROR,
+    ConnectionRequest,
     Receiver,
     Transport,
 )
@@ -34,8 +37,10 @@ class Link(Receiver):
     Messages of one turn of the event loop share frames: the first one schedules a flush, the others join it.
     """
 
-    def __init__(self, peer: "RpcPeer") -> None:
+    def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None) -> None:
         self.peer = peer
+        self.request = request
+        """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text
         self.max_frame_bytes: int = MAX_HANDSHAKE_FRAME_BYTES
         self.handshake: Handshake | None = None
@@ -50,6 +55,9 @@ class Link(Receiver):
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._is_flush_scheduled = False
+        self._backlog: deque[RpcMessage] = deque()
+        self._awaits_writable = False
+        self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
         self._watchdog: TimerHandle | None = None
@@ -78,18 +86,17 @@ class Link(Receiver):
             self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
             return
         messages, problem = self.peer.format.read(frame, self.peer.hub.method_names)
-        for message in messages:
-            if self.handshake is None:
-                if not self._take_handshake(message):
-                    return
-            else:
-                self.peer.handle(self, message)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
+        if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
+            self._backlog.extend(messages)
+            self._take_turn()
+        else:
+            self._take(messages)
 
     def writable(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._awaits_writable = False
+        self._resume_reading()
         self.peer.send_waiting()
         waiters, self._write_waiters = self._write_waiters, {}
         for waiter in waiters:
@@ -99,6 +106,7 @@ class Link(Receiver):
     def disconnected(self, code: int, reason: str) -> None:
         self.close_code, self.close_reason = code, reason
         self._transport = None
+        self._backlog.clear()
         for timer in (self._watchdog, self._keep_alive):
             if timer is not None:
                 timer.cancel()
@@ -112,6 +120,12 @@ class Link(Receiver):
     def is_open(self) -> bool:
         """Whether messages can be sent: the connection is there and the handshake through."""
         return self._transport is not None and self.handshake is not None
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls can be sent now."""
+        transport = self._transport
+        return transport is not None and self.handshake is not None and transport.is_writable
 
     @property
     def is_writable(self) -> bool:
@@ -140,6 +154,7 @@ class Link(Receiver):
             transport.send(bytes(self._buffer))
             if not transport.is_writable and self.peer.must_pause_reading:
                 # Whoever doesn't take the answers gets no further questions in.
+                self._awaits_writable = True
                 transport.pause_reading()
         self._buffer.clear()
 
@@ -168,6 +183,47 @@ class Link(Receiver):
         """Close the connection because the other side doesn't follow the protocol."""
         logger.warning("%r drops its connection: %s", self.peer, problem)
         self.close(CLOSE_PROTOCOL_ERROR, problem[:100])
+
+    # Reading
+
+    def pause_for_calls(self) -> None:
+        """Take no further frames, because too many calls wait for their turn."""
+        self._awaits_calls = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_for_calls(self) -> None:
+        """Go on taking frames."""
+        self._awaits_calls = False
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not (self._awaits_writable or self._awaits_calls or self._backlog):
+            self._transport.resume_reading()
+
+    def _take(self, messages: Iterable[RpcMessage]) -> None:
+        peer = self.peer
+        handlers = peer.hub.handlers
+        for message in messages:
+            if self.handshake is None:
+                if not self._take_handshake(message):
+                    return
+                continue
+            handler = handlers.get(message.method)
+            if handler is not None:
+                handler(peer, message)
+            else:
+                peer.take_unknown(message)
+
+    def _take_turn(self) -> None:
+        """Handle as much of a large frame as other connections can wait for."""
+        backlog = self._backlog
+        self._take([backlog.popleft() for _ in range(min(len(backlog), self.peer.limits.messages_per_turn))])
+        if backlog and self._transport is not None:
+            self._transport.pause_reading()
+            self.peer.loop.call_soon(self._take_turn)
+        else:
+            self._resume_reading()
 
     # Introduction and silence
 
@@ -202,6 +258,9 @@ class Link(Receiver):
         self._watchdog = current_clock().call_at(self._heard_at + self.peer.limits.keep_alive_timeout, self._watch)
 
     def _watch(self) -> None:
+        if self._awaits_calls:
+            # What the other side says is not being read.
+            self.keep_alive_received()
         if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
@@ -215,4 +274,5 @@ class Link(Receiver):
     def _say_alive(self) -> None:
         no_objects = self.peer.format.arguments((list[int],)).encode(([],))
         self.post(RpcMessage(KEEP_ALIVE, 0, 0, no_objects))
+        self.peer.keep_alive_period_passed()
         self._arm_keep_alive()

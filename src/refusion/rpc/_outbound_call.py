@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from refusion._base._clock import TimerHandle, current_clock
 
 from ._contract import MethodDefinition
+from ._declaration import RpcExecutionMode
 from ._errors import RpcArgumentError, RpcCallTimeout, RpcError, RpcProtocolError
 from ._limits import RpcCallTimeouts
 from .protocol._calls import CallStage
 from .protocol._exception_info import error_from_info
-from .protocol._message import RpcMessage
+from .protocol._message import Headers, RpcMessage
 from .protocol._system_calls import CANCEL
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ class OutboundCall:
         "_args",
         "_timers",
         "_values",
+        "age",
         "future",
+        "headers",
         "id",
         "is_sent",
         "may_reconnect",
@@ -44,15 +47,22 @@ class OutboundCall:
 
     call_type = 0
 
-    def __init__(self, peer: "RpcPeer", method: MethodDefinition, values: Sequence[Any]) -> None:
+    def __init__(self, peer: "RpcPeer", method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> None:
         self.peer: RpcPeer = peer
         self.method: MethodDefinition = method
+        self.headers: Headers = headers
+        """What goes along, each time it is sent."""
         self.id: int = 0
         self.stage: CallStage = CallStage.WAITING
         self.is_sent: bool = False
         """Whether it was ever put on a link, so that the other side may know of it."""
+        self.age: int = 0
+        """How many keep-alive periods it has seen pass without an answer."""
         self.may_reconnect: bool = True
         self.may_resend: bool = True
+        if method.mode is not RpcExecutionMode.ALL:
+            self.may_reconnect = RpcExecutionMode.ALLOW_RECONNECT in method.mode
+            self.may_resend = RpcExecutionMode.ALLOW_RESEND in method.mode
         self.future: asyncio.Future[Any] = peer.loop.create_future()
         self._values = values
         self._args: bytes | None = None
@@ -66,12 +76,14 @@ class OutboundCall:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the values are too large for a message.
         """
+        method = self.method
         args = self._args
         if args is None:
             # Not before it is sent: calls that wait for their turn must not hold their arguments twice.
-            args = self._args = self.peer.format.arguments(self.method.argument_types).encode(self._values)
+            codec = method.codecs(self.peer.format).arguments
+            args = self._args = self.peer.encode(codec, self._values, method.has_stream_arguments)
             self._values = ()
-        return RpcMessage(self.method.wire_name, self.id, self.call_type, args)
+        return RpcMessage(method.wire_name, self.id, self.call_type, args, self.headers)
 
     def check_arguments(self) -> None:
         """Refuse arguments that can't be sent, for a call that isn't sent at once.
@@ -80,7 +92,8 @@ class OutboundCall:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the values are too large for a message.
         """
-        self.peer.format.arguments(self.method.argument_types).encode(self._values)
+        if not self.method.has_stream_arguments:
+            self.method.codecs(self.peer.format).arguments.encode(self._values)
 
     def arm(self, timeouts: RpcCallTimeouts) -> None:
         """End the call when it takes longer than it may."""
@@ -102,19 +115,20 @@ class OutboundCall:
 
     # The answer
 
-    def succeeded(self, data: bytes) -> None:
+    def succeeded(self, message: RpcMessage) -> None:
         """Take the result."""
+        method = self.method
         try:
-            (value,) = self.peer.format.result(self.method.result_type).decode(data)
+            (value,) = self.peer.decode(method.codecs(self.peer.format).result, message.args, method.has_stream_result)
         except RpcArgumentError as error:
-            self.end(RpcArgumentError(f"the result of {self.method.full_name} doesn't fit: {error}"))
+            self.end(RpcArgumentError(f"the result of {method.full_name} doesn't fit: {error}"))
             return
         self.end(None, value)
 
-    def failed(self, data: bytes) -> None:
+    def failed(self, message: RpcMessage) -> None:
         """Take the error."""
         try:
-            error: Exception = error_from_info(self.peer.format.decode_error(data))
+            error: Exception = error_from_info(self.peer.format.decode_error(message.args))
         except RpcProtocolError as problem:
             error = problem
         self.end(error)
@@ -130,7 +144,8 @@ class OutboundCall:
 
     def settle(self, error: Exception | None, value: Any = None) -> None:
         """Give the caller the outcome; only the first one counts."""
-        self._disarm()
+        if self._timers:
+            self._disarm()
         if self.future.done():
             return
         if error is None:
@@ -155,6 +170,9 @@ class OutboundCall:
         """Be told that the other side, which has answered, won't say any more about the call."""
         self.peer.outbound.remove(self.id)
 
+    def delayed(self) -> None:
+        """Be told that the call isn't answered although it was made a while ago; a regular call just waits."""
+
     def _not_sent(self, seconds: float) -> None:
         if not self.is_sent and self._abandon():
             self.settle(RpcCallTimeout(f"{self.method.full_name} couldn't be sent within {seconds:g} s"))
@@ -171,7 +189,6 @@ class OutboundCall:
         return True
 
     def _disarm(self) -> None:
-        if self._timers:
-            for timer in self._timers:
-                timer.cancel()
-            self._timers = ()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = ()

@@ -4,29 +4,32 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
+from ._admission import CallAdmission
+from ._call_context import create_call_context
 from ._contract import MethodDefinition
+from ._declaration import RpcExecutionMode
 from ._errors import RpcDisconnected, RpcError
 from ._inbound_call import InboundCall
-from ._limits import RpcCallTimeouts, RpcLimits
+from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
 from ._outbound_call import OutboundCall
 from ._reconnection import resume_calls
-from ._system_messages import SYSTEM_MESSAGES
+from ._tracing import trace_headers
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, peer_change
-from .protocol._message import RpcMessage
+from .protocol._message import Headers, RpcMessage
 from .protocol._system_calls import ERROR, HANDSHAKE
 
 if TYPE_CHECKING:
     from ._hub import RpcHub
-    from .formats import RpcFormat
+    from .formats import ArgumentCodec, RpcFormat
+    from .transports import ConnectionRequest
 
 __all__ = ["RpcPeer"]
 
@@ -56,10 +59,16 @@ class RpcPeer:
         self.link: Link | None = None
         """The current connection, also one that is being made."""
         self.is_closing: bool = False
+        self.takes_calls: bool = True
+        """Whether new calls of the other side are run; those that aren't are left to the next server."""
         self.handshake_index: int = 0
         """How many handshakes this side has sent."""
+        self.admission: CallAdmission = CallAdmission(self)
+        """The handlers that run for the other side."""
+        self.call_context = create_call_context(self)
+        """What handlers run in copies of."""
         self._handshake: Handshake | None = None
-        self._is_limited = self.limits.timeouts != RpcCallTimeouts()
+        self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
         self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -78,6 +87,16 @@ class RpcPeer:
         """The id of the other side's hub, as of the last handshake."""
         return None if self._handshake is None else self._handshake.remote_hub_id
 
+    @property
+    def request(self) -> "ConnectionRequest | None":
+        """What the other side has connected with; None at a client, and without a link."""
+        return None if self.link is None else self.link.request
+
+    @property
+    def is_waiting_for_answers(self) -> bool:
+        """Whether the other side has calls of this one to answer."""
+        return any(call.stage is CallStage.WAITING for call in self.outbound)
+
     # Calling
 
     async def call(self, method: MethodDefinition, values: Sequence[Any]) -> Any:
@@ -93,31 +112,59 @@ class RpcPeer:
             RpcDisconnected: If the peer or its hub is closed.
         """
         if method.is_no_wait:
-            await self._send_no_wait(method, values)
+            await self.send_no_wait(method, values)
             return None
-        return await self.start(method, values).wait()
+        call = self.start(method, values)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
 
-    def start(self, method: MethodDefinition, values: Sequence[Any]) -> OutboundCall:
+    def start(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> OutboundCall:
         """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come.
+
+        Raises:
+            RpcArgumentError: If a value doesn't fit its declared type.
+            RpcDisconnected: If the peer or its hub is closed, or there is no link and the method doesn't wait for one.
+        """
+        if self.is_closing:
+            raise self.closed_error()
+        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
+        link = self.link
+        if link is not None and not self._waiting and link.takes_calls:
+            self.outbound.add(call)
+            self.send(call)
+        else:
+            if RpcExecutionMode.AWAIT_CONNECTION not in method.mode and not self.is_connected:
+                raise RpcDisconnected(
+                    f"{method.full_name} wasn't called: there is no link, and it doesn't wait for one"
+                )
+            call.check_arguments()
+            self.outbound.add(call)
+            self._wait_for_turn(call)
+        timeouts = method.timeouts
+        if timeouts is None:
+            timeouts = self.limits.command_timeouts if method.is_command else self.limits.query_timeouts
+        if timeouts is not NO_TIMEOUTS and not call.future.done():
+            call.arm(timeouts)
+        return call
+
+    async def send_no_wait(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> None:
+        """Make a call that nobody waits for: it is sent if there is a link, as soon as that takes it, or dropped.
 
         Raises:
             RpcArgumentError: If a value doesn't fit its declared type.
             RpcDisconnected: If the peer or its hub is closed.
         """
-        self._check_open()
-        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values)
+        if self.is_closing:
+            raise self.closed_error()
+        args = self.encode(method.codecs(self.format).arguments, values, method.has_stream_arguments)
         link = self.link
-        is_sendable = link is not None and link.is_open and link.is_writable and not self._waiting
-        if not is_sendable:
-            call.check_arguments()
-        self.outbound.add(call)
-        if is_sendable:
-            self.send(call)
-        else:
-            self._wait_for_turn(call)
-        if self._is_limited and not call.future.done():
-            call.arm(self.limits.timeouts)
-        return call
+        if link is not None and not link.is_writable:
+            await link.wait_writable()
+        if link is not None and link.is_open:
+            link.post(RpcMessage(method.wire_name, 0, 0, args, headers or trace_headers()))
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""
@@ -148,9 +195,26 @@ class RpcPeer:
         if link is not None and link.is_open:
             link.post(message)
 
-    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
+    def encode(self, codec: "ArgumentCodec", values: Sequence[Any], has_streams: bool) -> bytes:
+        """Return the argument data for values that are sent to the other side.
+
+        Raises:
+            RpcArgumentError: If a value can't be written.
+            RpcLimitExceeded: If the data is too large for a message.
+        """
+        return codec.encode(values)
+
+    def decode(self, codec: "ArgumentCodec", data: bytes, has_streams: bool) -> tuple[Any, ...]:
+        """Return the values in argument data of the other side.
+
+        Raises:
+            RpcArgumentError: If the data doesn't fit the declared types.
+        """
+        return codec.decode(data)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Run something that ends with the peer."""
-        task = self.loop.create_task(work, name=name, context=context)
+        task = self.loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -185,19 +249,41 @@ class RpcPeer:
         self.link = None
         self._fail_calls_of_link()
 
+    def pause_reading(self) -> None:
+        """Take no further messages for now: there is too much to do already."""
+        if self.link is not None:
+            self.link.pause_for_calls()
+
+    def resume_reading(self) -> None:
+        """Go on taking messages."""
+        if self.link is not None:
+            self.link.resume_for_calls()
+
+    def keep_alive_period_passed(self) -> None:
+        """Look after what has been open for long."""
+        for call in self.outbound:
+            if call.stage is CallStage.WAITING and call.is_sent:
+                call.age += 1
+                if call.age == self._delay_periods:
+                    logger.warning("%r has not answered %s yet", self, call.method.full_name)
+                    call.delayed()
+
     # Taking messages
 
-    def handle(self, link: Link, message: RpcMessage) -> None:
-        """Do what a message says; whatever is wrong with it, others aren't affected."""
-        handler = SYSTEM_MESSAGES.get(message.method)
-        if handler is not None:
-            handler(self, link, message)
+    def take_unknown(self, message: RpcMessage) -> None:
+        """Take a message that no service answers to."""
+        if not self.takes_calls or message.method.startswith("$sys"):
             return
-        special = self.hub.system_methods.get(message.method)
-        if special is not None:
-            special(self, message)
-        elif not message.method.startswith("$sys"):
-            self._handle_call(message)
+        name = message.method or f"Service.Method<{message.method_hash:08x}>"
+        self.refuse(message, RpcError(f"Endpoint not found: '{name}'."))
+
+    def refuse(self, message: RpcMessage, error: RpcError) -> None:
+        """Answer a call with an error in place of running it."""
+        if message.related_id != 0:
+            data = self.format.encode_error(info_from_error(error))
+            self.post(RpcMessage(ERROR, message.related_id, 0, data))
+        else:
+            logger.warning("%r: a message was dropped: %s", self, error)
 
     def closed_error(self) -> RpcError:
         """Return the error of calls that end with the peer, or come later."""
@@ -208,9 +294,21 @@ class RpcPeer:
     def end_calls(self) -> None:
         """End what is open, and let no new calls in."""
         self.is_closing = True
+        self.takes_calls = False
         self._waiting.clear()
+        self.admission.clear()
         for call in self.outbound:
             call.end(self.closed_error())
+
+    async def drain(self, but: Iterable[asyncio.Task[Any]]) -> None:
+        """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""
+        while True:
+            busy: list[asyncio.Future[Any]] = list(self.admission.tasks.difference(but))
+            if self.is_connected:
+                busy += [call.future for call in self.outbound if call.stage is CallStage.WAITING]
+            if not busy:
+                return
+            await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
 
     async def aclose(self) -> None:
         """Close the peer: open calls end with an error, running handlers are cancelled, and no new calls are made.
@@ -220,7 +318,7 @@ class RpcPeer:
         self.end_calls()
         for inbound in self.inbound.clear():
             inbound.cancel()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        tasks = [task for task in self._tasks | self.admission.tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         if self.link is not None:
@@ -236,40 +334,6 @@ class RpcPeer:
         if len(waiting) > 2 * len(self.outbound) + _SPARE:
             # Most of them were given up since: nobody else takes them out during an outage.
             self._waiting = deque(call for call in waiting if self.outbound.get(call.id) is call)
-
-    async def _send_no_wait(self, method: MethodDefinition, values: Sequence[Any]) -> None:
-        args = self.format.arguments(method.argument_types).encode(values)
-        self._check_open()
-        link = self.link
-        if link is not None and not link.is_writable:
-            await link.wait_writable()
-        if link is not None and link.is_open:
-            link.post(RpcMessage(method.wire_name, 0, 0, args))
-
-    def _handle_call(self, message: RpcMessage) -> None:
-        if self.is_closing:
-            return
-        known = self.inbound.get(message.related_id)
-        if known is not None:
-            if known.method == message.method and known.call_type == message.call_type:
-                known.repeat(CallStage.WAITING)
-            else:
-                logger.warning("%r: call %d came again as %s; dropped", self, message.related_id, message.method)
-            return
-        try:
-            definition, implementation = self.hub.find_method(message)
-        except RpcError as error:
-            if message.related_id != 0:
-                data = self.format.encode_error(info_from_error(error))
-                self.post(RpcMessage(ERROR, message.related_id, 0, data))
-            else:
-                logger.warning("%r: a message was dropped: %s", self, error)
-            return
-        self.hub.call_kinds[message.call_type].inbound_class(self, message, definition, implementation).start()
-
-    def _check_open(self) -> None:
-        if self.is_closing:
-            raise self.closed_error()
 
     def _fail_calls_of_link(self) -> None:
         for call in self.outbound.link_lost():

@@ -5,6 +5,7 @@ import inspect
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from ._call_context import OutboundContext
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError
 
@@ -46,10 +47,14 @@ def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dic
 
 def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:
     """Return a method that calls the other side."""
+    outbound = peer.hub.outbound
 
     @functools.wraps(method.function)
     async def call(self: object, *args: Any, **kwargs: Any) -> Any:
-        return await peer.call(method, method.bind(args, kwargs))
+        values = method.bind(args, kwargs)
+        if outbound.is_empty:
+            return await peer.call(method, values)
+        return await outbound.run(OutboundContext(method, values, peer))
 
     return call
 

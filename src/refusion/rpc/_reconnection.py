@@ -15,7 +15,6 @@ from ._outbound_call import OutboundCall
 from .protocol._calls import Reconciliation
 from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, PeerChange
-from .protocol._leb128 import ids_to_bytes
 from .protocol._message import RpcMessage
 from .protocol._system_calls import ERROR, OK
 
@@ -36,11 +35,11 @@ def resume_calls(peer: "RpcPeer", link: "Link", handshake: Handshake, change: Pe
         _ask(peer, link, handshake)
 
 
-def answer_reconnect(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def answer_reconnect(peer: "RpcPeer", message: RpcMessage) -> None:
     """Tell the other side which of its calls aren't known here, and answer the others again."""
     try:
         index, stages = peer.format.arguments(_RECONNECT.argument_types).decode(message.args)
-        _enter_round(peer, link, index)
+        _enter_round(peer, index)
         unknown, known = peer.inbound.reconnect(stages)
     except RpcError as error:
         peer.post(RpcMessage(ERROR, message.related_id, 0, peer.format.encode_error(info_from_error(error))))
@@ -50,9 +49,10 @@ def answer_reconnect(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None
         call.repeat(stage)
 
 
-def _enter_round(peer: "RpcPeer", link: "Link", index: int) -> None:
+def _enter_round(peer: "RpcPeer", index: int) -> None:
     """Refuse what isn't about this connection, or comes a second time on it."""
-    if index != peer.handshake_index or link.has_reconnected:
+    link = peer.link
+    if link is None or index != peer.handshake_index or link.has_reconnected:
         raise RpcError(f"Too late for this reconnect round: own handshake index {peer.handshake_index} != {index}.")
     link.has_reconnected = True
 
@@ -73,14 +73,14 @@ def _ask(peer: "RpcPeer", link: "Link", handshake: Handshake) -> None:
 async def _settle_by_answer(peer: "RpcPeer", link: "Link", question: OutboundCall, asked: list[OutboundCall]) -> None:
     try:
         unknown: bytes = await question.future
-        outcome = peer.outbound.same_peer_answered(unknown)
+        outcome = peer.outbound.same_peer_answered(unknown, [call.id for call in asked])
     except RpcDisconnected:
         # The next connection asks again.
         return
     except Exception as error:
         logger.warning("%r couldn't be asked about open calls, so they are sent again: %s", peer, error)
         # Those and no others: a call that was made since then is well, and must not be run twice.
-        outcome = peer.outbound.same_peer_answered(ids_to_bytes([call.id for call in asked]))
+        outcome = peer.outbound.same_peer_refused([call.id for call in asked])
     if peer.link is link and link.is_open:
         _settle(peer, outcome)
 

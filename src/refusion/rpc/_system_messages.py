@@ -1,6 +1,5 @@
 """What a peer does with the protocol's own messages."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ._errors import RpcArgumentError, RpcError
@@ -9,44 +8,45 @@ from .protocol._message import RpcMessage
 from .protocol._system_calls import CANCEL, DISCONNECT, ERROR, KEEP_ALIVE, MATCH, NOT_FOUND, OK, RECONNECT
 
 if TYPE_CHECKING:
-    from ._link import Link
+    from ._call_kind import MessageHandler
     from ._peer import RpcPeer
 
 __all__ = ["SYSTEM_MESSAGES"]
 
 
-def _on_ok(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def _on_ok(peer: "RpcPeer", message: RpcMessage) -> None:
     call = peer.outbound.get(message.related_id)
     if call is not None:
-        call.succeeded(message.args)
+        call.succeeded(message)
 
 
-def _on_error(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def _on_error(peer: "RpcPeer", message: RpcMessage) -> None:
     call = peer.outbound.get(message.related_id)
     if call is not None:
-        call.failed(message.args)
+        call.failed(message)
 
 
-def _on_match(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def _on_match(peer: "RpcPeer", message: RpcMessage) -> None:
     call = peer.outbound.get(message.related_id)
     if call is not None:
         call.matched()
 
 
-def _on_not_found(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def _on_not_found(peer: "RpcPeer", message: RpcMessage) -> None:
     call = peer.outbound.get(message.related_id)
     if call is not None:
         call.end(RpcError(f"Endpoint not found: '{call.method.wire_name}'."))
 
 
-def _on_cancel(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+def _on_cancel(peer: "RpcPeer", message: RpcMessage) -> None:
     call = peer.inbound.get(message.related_id)
     if call is not None:
         call.cancel()
 
 
-def _on_keep_alive(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
-    link.keep_alive_received()
+def _on_keep_alive(peer: "RpcPeer", message: RpcMessage) -> None:
+    if peer.link is not None:
+        peer.link.keep_alive_received()
     codec = peer.format.arguments((list[int],))
     try:
         (ids,) = codec.decode(message.args)
@@ -57,7 +57,7 @@ def _on_keep_alive(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
         peer.post(RpcMessage(DISCONNECT, 0, 0, codec.encode((ids,))))
 
 
-SYSTEM_MESSAGES: Final[dict[str, Callable[["RpcPeer", "Link", RpcMessage], None]]] = {
+SYSTEM_MESSAGES: Final[dict[str, "MessageHandler"]] = {
     OK: _on_ok,
     ERROR: _on_error,
     CANCEL: _on_cancel,

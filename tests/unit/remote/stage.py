@@ -4,10 +4,12 @@ import asyncio
 from typing import Any
 
 from refusion import FusionHub, compute_method
+from refusion.rpc import RpcLimits
 from refusion.rpc.transports.memory import MemoryNetwork
 from refusion.testing import VirtualClock, settle
 
 URL = "ws://memory:1"
+LIMITS = RpcLimits(drain_timeout=0.0)
 
 
 class CounterApi:
@@ -65,8 +67,8 @@ class RemoteStage:
         self.network = MemoryNetwork()
         self.values: dict[str, int] = {}
         self.service = CounterService(self.values)
-        self.server = FusionHub(transport=self.network)
-        self.hub = FusionHub(transport=self.network)
+        self.server = FusionHub(transport=self.network, limits=LIMITS)
+        self.hub = FusionHub(transport=self.network, limits=LIMITS)
 
     async def start(self) -> CounterApi:
         await self.start_server()
@@ -76,7 +78,7 @@ class RemoteStage:
         return self.client
 
     async def start_server(self) -> None:
-        self.server = FusionHub(transport=self.network)
+        self.server = FusionHub(transport=self.network, limits=LIMITS)
         self.server.add_service(CounterApi, self.service)
         await self.server.serve("memory", 1)
 

@@ -214,7 +214,7 @@ async def test_a_hub_closes_though_the_other_side_doesnt_read(clock: VirtualCloc
 
 
 async def test_the_marks_are_limits_that_can_be_set(clock: VirtualClock) -> None:
-    limits = RpcLimits(transport=TransportLimits(high_water=1_000, low_water=100))
+    limits = RpcLimits(transport=TransportLimits(high_water=1_000, low_water=100), drain_timeout=0.0)
     async with World(clock, limits=limits) as world:
         await stop_reading(world)
         calls = [world.start(world.worker.size(bytes(600))) for _ in range(20)]

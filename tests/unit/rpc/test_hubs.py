@@ -142,7 +142,7 @@ async def test_a_method_that_doesnt_stop_is_waited_for_a_while(world: World, cap
 
 
 async def test_a_link_that_doesnt_close_is_cut(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with World(clock, limits=RpcLimits(close_timeout=1.0)) as world:
+    async with World(clock, limits=RpcLimits(close_timeout=1.0, drain_timeout=0.0)) as world:
         await world.worker.add(0, 0)
         assert world.peer.link is not None
         transport = world.peer.link._transport

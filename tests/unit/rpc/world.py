@@ -73,7 +73,7 @@ class World:
     def __init__(self, clock: VirtualClock, *, format: str = "msgpack6c", limits: RpcLimits | None = None) -> None:
         self.clock = clock
         self.format = format
-        self.limits = limits
+        self.limits = limits or RpcLimits(drain_timeout=0.0)
         self.network = MemoryNetwork()
         self.service = WorkerService()
         self.log: list[str] = self.service.log

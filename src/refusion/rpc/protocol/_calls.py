@@ -111,17 +111,20 @@ class OutboundCalls(Generic[O]):
         """Return the calls that were made while there was no link."""
         return [call for call in self._calls.values() if not call.is_sent]
 
-    def same_peer_answered(self, unknown: bytes) -> Reconciliation[O]:
-        """Say what to do when the same peer has told which of the calls in `stages()` it doesn't know.
+    def same_peer_answered(self, unknown: bytes, asked: Iterable[int]) -> Reconciliation[O]:
+        """Say what to do when the same peer has told which of the calls `asked` about it doesn't know.
+
+        What else it names isn't touched: a call that was made since then must not be run twice.
 
         Raises:
             RpcProtocolError: If the list of ids can't be read.
         """
-        return self._reconcile(ids_from_bytes(unknown))
+        named = set(ids_from_bytes(unknown))
+        return self._reconcile(call_id for call_id in asked if call_id in named)
 
-    def same_peer_refused(self) -> Reconciliation[O]:
-        """Say what to do when the same peer couldn't tell: as if it knew none of the calls."""
-        return self._reconcile(call.id for call in list(self._calls.values()) if call.is_sent)
+    def same_peer_refused(self, asked: Iterable[int]) -> Reconciliation[O]:
+        """Say what to do when the same peer couldn't tell: as if it knew none of the calls `asked` about."""
+        return self._reconcile(asked)
 
     def peer_changed(self) -> Reconciliation[O]:
         """Say what to do when the other side has forgotten everything."""

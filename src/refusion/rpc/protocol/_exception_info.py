@@ -5,13 +5,23 @@ from typing import Final
 
 import msgspec
 
-from refusion.rpc._errors import RpcArgumentError, RpcCallCancelled, RpcError, RpcRemoteError
+from refusion.rpc._errors import (
+    RpcArgumentError,
+    RpcCallCancelled,
+    RpcError,
+    RpcOverloaded,
+    RpcRemoteError,
+    RpcRerouted,
+)
 
 __all__ = ["ExceptionInfo", "error_from_info", "info_from_error"]
 
 _CORE: Final = "System.Private.CoreLib"
 _REMOTE_EXCEPTION: Final = "ActualLab.Serialization.RemoteException, ActualLab.Core"
-_RPC_EXCEPTION: Final = "ActualLab.Rpc.RpcException, ActualLab.Rpc"
+_RPC_TYPES: Final[tuple[tuple[type[RpcError], str], ...]] = (
+    (RpcRerouted, "ActualLab.Rpc.RpcRerouteException"),
+    (RpcOverloaded, "ActualLab.Rpc.RpcResourceLimitExceededException"),
+)
 
 # The first .NET name of a builtin is the one it is written as; most specific builtins first.
 _TYPES: Final[tuple[tuple[type[BaseException], tuple[str, ...]], ...]] = (
@@ -60,7 +70,8 @@ def info_from_error(error: BaseException) -> ExceptionInfo:
     if isinstance(error, RpcArgumentError):
         return ExceptionInfo(f"System.ArgumentException, {_CORE}", message)
     if isinstance(error, RpcError):
-        return ExceptionInfo(_RPC_EXCEPTION, message)
+        name = next((name for kind, name in _RPC_TYPES if isinstance(error, kind)), "ActualLab.Rpc.RpcException")
+        return ExceptionInfo(f"{name}, ActualLab.Rpc", message)
     for builtin, names in _TYPES:
         if type(error) is builtin:
             return ExceptionInfo(f"{names[0]}, {_CORE}", message)
@@ -75,7 +86,11 @@ def error_from_info(info: ExceptionInfo) -> Exception:
     """Return the error to raise for one that was received."""
     if not info.type_ref:
         return RpcRemoteError("", "the other side has reported an error without saying which")
-    builtin = _BY_NAME.get(info.type_ref.partition(",")[0].strip())
+    name = info.type_ref.partition(",")[0].strip()
+    for kind, known in _RPC_TYPES:
+        if name == known:
+            return kind(info.message)
+    builtin = _BY_NAME.get(name)
     if builtin is asyncio.CancelledError:
         # Raised as such it would look like a cancellation of the caller's own task.
         return RpcCallCancelled(info.message or "the other side has cancelled the call")

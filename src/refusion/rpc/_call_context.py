@@ -1,0 +1,117 @@
+"""A call as middleware sees it, on the side that handles it and on the side that makes it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, Final, final
+
+from .protocol._message import Headers
+
+if TYPE_CHECKING:
+    from ._contract import MethodDefinition
+    from ._outbound_call import OutboundCall
+    from ._peer import RpcPeer
+    from .transports._transport import ConnectionRequest
+
+__all__ = [
+    "InboundContext",
+    "OutboundContext",
+    "Proceed",
+    "RpcInboundMiddleware",
+    "RpcOutboundMiddleware",
+    "create_call_context",
+    "current_headers",
+    "current_peer",
+    "set_headers",
+]
+
+_current_peer: Final[ContextVar["RpcPeer | None"]] = ContextVar("refusion_rpc_peer", default=None)
+_current_headers: Final[ContextVar[Headers]] = ContextVar("refusion_rpc_headers", default=())
+
+
+def current_peer() -> "RpcPeer":
+    """Return the peer whose call is being handled; for use in the methods of services.
+
+    Raises:
+        LookupError: If no call of a peer is being handled, as when it came by plain HTTP.
+    """
+    peer = _current_peer.get()
+    if peer is None:
+        raise LookupError("current_peer() is known only while a call of a peer is handled")
+    return peer
+
+
+def current_headers() -> Headers:
+    """Return the headers, names and values, of the call that is being handled; none outside of any."""
+    return _current_headers.get()
+
+
+def create_call_context(peer: "RpcPeer") -> Context:
+    """Return a context that handlers of a peer's calls run in copies of."""
+    context = Context()
+    context.run(_current_peer.set, peer)
+    return context
+
+
+def set_headers(headers: Headers) -> None:
+    """Make these the current headers, in the running context."""
+    _current_headers.set(headers)
+
+
+@final
+class InboundContext:
+    """A call that is about to be handled: what inbound middleware is given."""
+
+    __slots__ = ("arguments", "headers", "method", "peer", "request")
+
+    def __init__(
+        self,
+        method: "MethodDefinition",
+        arguments: Sequence[Any],
+        *,
+        headers: Headers = (),
+        peer: "RpcPeer | None" = None,
+        request: "ConnectionRequest | None" = None,
+    ) -> None:
+        self.method = method
+        """What is called."""
+        self.arguments = arguments
+        """One value per parameter; middleware may put other ones in their place."""
+        self.headers = headers
+        """What came with the call: the headers of its message, or those of its HTTP request, names in lower case."""
+        self.peer = peer
+        """Who calls; None if the call came by plain HTTP, or from this process."""
+        self.request = request
+        """What the caller has connected with: the WebSocket's upgrade, or the HTTP request; None if unknown."""
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, the last one if there are several."""
+        return dict(self.headers).get(name)
+
+
+@final
+class OutboundContext:
+    """A call that is about to be made: what outbound middleware is given."""
+
+    __slots__ = ("arguments", "call", "headers", "method", "peer")
+
+    def __init__(self, method: "MethodDefinition", arguments: Sequence[Any], peer: "RpcPeer") -> None:
+        self.method = method
+        """What is called."""
+        self.arguments = arguments
+        """One value per parameter; middleware may put other ones in their place."""
+        self.headers: dict[str, str] = {}
+        """What is to go with the call; middleware fills it."""
+        self.peer = peer
+        """Who is called."""
+        self.call: OutboundCall | None = None
+        """The call, once it was made; the last one, if middleware has made it more than once."""
+
+
+Proceed = Callable[[], Awaitable[Any]]
+"""Goes on with a call and returns its result; may be awaited more than once, or not at all."""
+
+RpcInboundMiddleware = Callable[[InboundContext, Proceed], Awaitable[Any]]
+"""Stands around the handlers of a hub's services: returns `await proceed()`, something else, or raises."""
+
+RpcOutboundMiddleware = Callable[[OutboundContext, Proceed], Awaitable[Any]]
+"""Stands around the calls that a hub's clients make: returns `await proceed()`, something else, or raises."""

@@ -1,0 +1,99 @@
+"""A method of a service, as calls of it are taken and answered."""
+
+import dis
+import inspect
+from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, final
+
+from refusion._base._logging import logger
+
+from ._call_context import InboundContext
+from ._contract import MethodDefinition
+from ._errors import RpcArgumentError, RpcError
+from .protocol._calls import CallStage
+from .protocol._message import RpcMessage
+
+if TYPE_CHECKING:
+    from ._hub import RpcHub
+    from ._peer import RpcPeer
+
+__all__ = ["ServedMethod"]
+
+
+@final
+class ServedMethod:
+    """One method of an implementation."""
+
+    __slots__ = ("_hub", "_immediate", "definition", "implementation")
+
+    def __init__(self, hub: "RpcHub", definition: MethodDefinition, implementation: Any) -> None:
+        self._hub = hub
+        self.definition = definition
+        self.implementation = implementation
+        function = getattr(implementation, definition.name)
+        self._immediate = function.__func__ if definition.kind == 0 and never_suspends(function) else None
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether a call has its result at once, so that it is answered without a task."""
+        if self._immediate is None:
+            return False
+        # Somebody may have put another method in its place since, as tests do.
+        function = getattr(self.implementation, self.definition.name)
+        return getattr(function, "__func__", None) is self._immediate
+
+    def call(self, values: Sequence[Any]) -> Any:
+        """Call the method with one value per parameter; returns what has to be awaited."""
+        return self.definition.call(self.implementation, values)
+
+    def decode(self, peer: "RpcPeer", data: bytes) -> Sequence[Any]:
+        """Return one value per parameter.
+
+        Raises:
+            RpcArgumentError: If one doesn't fit its type; names the parameter.
+        """
+        try:
+            return peer.decode(
+                self.definition.codecs(peer.format).arguments, data, self.definition.has_stream_arguments
+            )
+        except RpcArgumentError as error:
+            raise self.definition.describe_misfit(error) from None
+
+    async def invoke(self, context: InboundContext) -> Any:
+        """Return what the method returns for `context.arguments`, without middleware."""
+        return await self.call(context.arguments)
+
+    def receive(self, peer: "RpcPeer", message: RpcMessage) -> None:
+        """Take a call of a peer; one that came before isn't run again."""
+        known = peer.inbound.get(message.related_id)
+        if known is not None:
+            if known.method == message.method and known.call_type == message.call_type:
+                known.repeat(CallStage.WAITING)
+            else:
+                logger.warning("%r: call %d came again as %s; dropped", peer, message.related_id, message.method)
+            return
+        if not peer.takes_calls:
+            return
+        kind = self._hub.call_kinds.get(message.call_type)
+        if kind is None or message.call_type not in (0, self.definition.kind):
+            peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
+            return
+        call = kind.inbound_class(peer, message, self)
+        if self.is_immediate and self._hub.inbound.is_empty and not message.headers:
+            call.answer_at_once()
+        else:
+            call.start()
+
+
+def never_suspends(function: Callable[..., Any]) -> bool:
+    """Tell whether a method is a plain coroutine function without an `await`: its first step is its last.
+
+    Nothing that it does can tell whether it has a task of its own, short of asking for the current task.
+    """
+    if not isinstance(function, MethodType) or not isinstance(function.__func__, FunctionType):
+        return False
+    code = function.__func__.__code__
+    if not code.co_flags & inspect.CO_COROUTINE:
+        return False
+    return not any(instruction.opname in ("SEND", "YIELD_VALUE") for instruction in dis.get_instructions(code))
