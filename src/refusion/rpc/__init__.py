@@ -29,3 +29,4 @@ from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
 from ._server_peer import RpcServerPeer as RpcServerPeer
+from .formats import rpc_type as rpc_type
