@@ -48,3 +48,4 @@ from ._tracing import RpcTracer as RpcTracer
 from ._tracing import TraceContext as TraceContext
 from ._tracing import current_trace as current_trace
 from ._tracing import enter_trace as enter_trace
+from .formats import rpc_type as rpc_type

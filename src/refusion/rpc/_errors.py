@@ -76,13 +76,16 @@ class RpcArgumentError(RpcError, ValueError):
 class RpcUnsupportedFormat(RpcError, LookupError):
     """Raised when a serialization format isn't known here."""
 
-    def __init__(self, key: str, known: tuple[str, ...]) -> None:
-        super().__init__(key, known)
+    def __init__(self, key: str, known: tuple[str, ...], remedy: str = "") -> None:
+        super().__init__(key, known, remedy)
         self.key = key
         self.known = known
+        self.remedy = remedy
+        """What makes it known, if anything does."""
 
     def __str__(self) -> str:
-        return f"Unsupported RPC serialization format: {self.key!r} (known here: {', '.join(self.known)})"
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"Unsupported RPC serialization format: {self.key!r} (known here: {', '.join(self.known)}){remedy}"
 
 
 class RpcServiceNotFound(RpcError, LookupError):

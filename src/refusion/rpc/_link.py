@@ -42,6 +42,8 @@ class Link(Receiver):
         self.request = request
         """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text
+        self._encoder = peer.format.frame_encoder(is_server=peer.is_server)
+        self._decoder = peer.format.frame_decoder(is_server=peer.is_server)
         self.max_frame_bytes: int = MAX_HANDSHAKE_FRAME_BYTES
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
@@ -85,6 +87,12 @@ class Link(Receiver):
         if is_text != self.is_text:
             self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
             return
+        if self._decoder is not None:
+            try:
+                frame = self._decoder.decode(frame, self.max_frame_bytes)
+            except RpcProtocolError as error:
+                self.drop(str(error))
+                return
         messages, problem = self.peer.format.read(frame, self.peer.hub.method_names)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
@@ -151,7 +159,8 @@ class Link(Receiver):
         self._is_flush_scheduled = False
         transport = self._transport
         if self._buffer and transport is not None:
-            transport.send(bytes(self._buffer))
+            frame = bytes(self._buffer)
+            transport.send(frame if self._encoder is None else self._encoder.encode(frame))
             if not transport.is_writable and self.peer.must_pause_reading:
                 # Whoever doesn't take the answers gets no further questions in.
                 self._awaits_writable = True

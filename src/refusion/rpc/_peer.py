@@ -44,6 +44,9 @@ class RpcPeer:
     belongs to the event loop of its hub.
     """
 
+    is_server = False
+    """Whether this is the side that has accepted the connection."""
+
     must_pause_reading = True
     """Whether to take no more calls while answers pile up."""
 

@@ -19,6 +19,8 @@ __all__ = ["RpcServerPeer"]
 class RpcServerPeer(RpcPeer):
     """A client, as its server knows it. Calls that run when its connection breaks go on."""
 
+    is_server = True
+
     def __init__(self, hub: "RpcHub", client_id: str, format_: "RpcFormat") -> None:
         super().__init__(hub, format_)
         self.client_id: str = client_id

@@ -1,11 +1,15 @@
 """Values of classes that msgspec doesn't know: how they travel."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Self, get_origin
+from typing import TYPE_CHECKING, Any, Final, Self, get_origin
 
-__all__ = ["WireValue", "binary_hooks", "text_hooks"]
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["WireValue", "binary_hooks", "is_wire_value", "pydantic_support", "text_hooks"]
 
 
 class WireValue(ABC):
@@ -32,16 +36,37 @@ class WireValue(ABC):
         """
 
 
+def is_wire_value(declared: Any) -> bool:
+    """Tell whether a declared type is a `WireValue`, perhaps with type arguments."""
+    origin = get_origin(declared) or declared
+    return isinstance(origin, type) and issubclass(origin, WireValue)
+
+
+def pydantic_support(cls: Any) -> "ModuleType | None":
+    """Return what handles pydantic models if `cls` is one; pydantic isn't loaded for the question."""
+    loaded = sys.modules.get("pydantic")
+    if loaded is None or not (isinstance(cls, type) and issubclass(cls, loaded.BaseModel)):
+        return None
+    from . import pydantic
+
+    return pydantic
+
+
 def _to_wire(value: Any, *, is_text: bool) -> Any:
     if isinstance(value, WireValue):
         return value.to_wire(is_text=is_text)
+    support = pydantic_support(type(value))
+    if support is not None:
+        return support.to_wire(value)
     raise TypeError(f"{type(value).__qualname__} isn't a type that can be sent")
 
 
 def _from_wire(declared: Any, value: Any, *, is_text: bool) -> Any:
-    origin = get_origin(declared) or declared
-    if isinstance(origin, type) and issubclass(origin, WireValue):
-        return origin.from_wire(declared, value, is_text=is_text)
+    if is_wire_value(declared):
+        return (get_origin(declared) or declared).from_wire(declared, value, is_text=is_text)
+    support = pydantic_support(declared)
+    if support is not None:
+        return support.from_wire(declared, value)
     raise TypeError(f"{declared} isn't a type that can be read")
 
 

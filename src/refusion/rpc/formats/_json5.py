@@ -4,34 +4,25 @@ A message is its envelope as JSON, a line feed, and the arguments as JSON texts 
 Messages of one frame have a line feed and 0x1E between them. No JSON writer puts these characters into a text.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final, cast, final
 
 import msgspec
 
-from refusion.rpc._errors import RpcArgumentError, RpcProtocolError
+from refusion.rpc._errors import RpcProtocolError
 from refusion.rpc.protocol._exception_info import ExceptionInfo
 from refusion.rpc.protocol._handshake import Handshake
-from refusion.rpc.protocol._limits import MAX_ARGUMENT_BYTES, MAX_ENVELOPE_BYTES, MAX_HEADERS
+from refusion.rpc.protocol._limits import DEFAULT_SIZES, SizeLimits
 from refusion.rpc.protocol._message import Headers, RpcMessage
 from refusion.rpc.protocol._method_names import MethodNames
 from refusion.rpc.protocol._system_calls import RECONNECT
 
-from ._conversion import argument_error, convert_leniently
-from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size
-from ._hooks import text_hooks
+from ._conversion import DECODE_ERRORS
+from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
+from ._json_arguments import encode_value, json_arguments, json_void
 
-__all__ = ["Json5NP"]
+__all__ = ["Json5", "Json5NP"]
 
-_ARGUMENT_SEPARATOR: Final = b"\x1f"
 _MESSAGE_SEPARATOR: Final = b"\x1e"
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
-_ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
-_VOID: Final = b"{}"
-
-_to_wire, _from_wire = text_hooks
-_encode: Final = msgspec.json.Encoder(enc_hook=_to_wire).encode
 
 
 class _Envelope(msgspec.Struct, rename="pascal", omit_defaults=True):
@@ -46,86 +37,37 @@ class _Envelope(msgspec.Struct, rename="pascal", omit_defaults=True):
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 
 
-@final
-class _JsonArguments(ArgumentCodec):
-    """One JSON text per value."""
-
-    __slots__ = ("_decoders", "_types")
-
-    def __init__(self, types: tuple[Any, ...]) -> None:
-        self._types = types
-        self._decoders = [msgspec.json.Decoder(type_, dec_hook=_from_wire).decode for type_ in types]
-
-    def encode(self, values: Sequence[Any]) -> bytes:
-        if len(values) != len(self._types):
-            raise RpcArgumentError(f"{len(self._types)} values are declared and {len(values)} were given")
-        try:
-            data = _ARGUMENT_SEPARATOR.join([_encode(value) for value in values])
-        except _ENCODE_ERRORS as error:
-            raise RpcArgumentError(f"a value can't be written as JSON: {error}") from error
-        check_size("the argument data", len(data), MAX_ARGUMENT_BYTES)
-        return data
-
-    def decode(self, data: bytes) -> tuple[Any, ...]:
-        texts = data.split(_ARGUMENT_SEPARATOR) if data else []
-        if len(texts) < len(self._decoders):
-            raise RpcArgumentError(f"{len(self._decoders)} values are declared and {len(texts)} were sent")
-        # Not zip(strict=True): surplus values are ignored.
-        return tuple([self._decode_one(index, texts[index]) for index in range(len(self._decoders))])
-
-    def _decode_one(self, index: int, text: bytes) -> Any:
-        try:
-            return self._decoders[index](text)
-        except msgspec.ValidationError as error:
-            try:
-                return convert_leniently(
-                    [msgspec.json.decode(text)], tuple.__class_getitem__((self._types[index],)), is_json=True
-                )[0]
-            except _DECODE_ERRORS:
-                raise RpcArgumentError(str(error), index) from None
-        except _DECODE_ERRORS as error:
-            raise RpcArgumentError(str(argument_error(error)), index) from None
-
-
-@final
-class _JsonVoid(ArgumentCodec):
-    """The result of a method that has none: an empty object; readers take anything."""
-
-    def encode(self, values: Sequence[Any]) -> bytes:
-        return _VOID
-
-    def decode(self, data: bytes) -> tuple[Any, ...]:
-        return (None,)
-
-
 class Json5NP(RpcFormat):
-    """`json5np`: text messages, values in JSON, without type names for abstract types."""
+    """`json5np`: text messages, values in JSON, without type names for polymorphic types."""
 
     key = "json5np"
     is_text = True
 
-    def write(self, buffer: bytearray, message: RpcMessage) -> None:
-        check_headers(message)
+    def write(self, buffer: bytearray, message: RpcMessage, sizes: SizeLimits = DEFAULT_SIZES) -> None:
+        method = message.method
+        method_bytes(method, sizes.method_bytes)
+        check_size(f"the argument data of {method}", len(message.args), sizes.argument_bytes)
         # Field by field as the TypeScript peer does: a call with an answer names its type, and only the
         # protocol's own messages may name no call.
-        is_system = message.method.startswith("$")
-        is_call = message.related_id != 0 and (not is_system or message.method == RECONNECT)
+        is_system = method.startswith("$")
+        is_call = message.related_id != 0 and (not is_system or method == RECONNECT)
         envelope = _Envelope(
-            message.method,
+            method,
             message.related_id if message.related_id or not is_system else None,
             message.call_type if is_call else None,
         )
         if message.headers:
+            check_headers(method, message.headers, sizes)
             envelope.headers = [text for header in message.headers for text in header]
-        data = _encode(envelope)
-        check_size(f"the envelope of {message.method}", len(data), MAX_ENVELOPE_BYTES)
+        data = encode_value(envelope)
+        check_size(f"the envelope of {method}", len(data), sizes.envelope_bytes)
         if buffer:
             buffer += b"\n\x1e"
         buffer += data
         buffer += b"\n"
         buffer += message.args
 
-    def read(self, frame: bytes, names: MethodNames) -> ReadResult:
+    def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
         messages: list[RpcMessage] = []
         problem: RpcProtocolError | None = None
         for part in frame.split(_MESSAGE_SEPARATOR):
@@ -133,17 +75,17 @@ class Json5NP(RpcFormat):
             if not text:
                 continue
             try:
-                messages.append(_read_message(text))
-            except (*_DECODE_ERRORS, RpcProtocolError) as error:
+                messages.append(_read_message(text, sizes))
+            except (*DECODE_ERRORS, RpcProtocolError) as error:
                 # The separators keep one bad message from spoiling the others.
                 problem = RpcProtocolError(f"malformed message {text[:40]!r}: {error}")
         return ReadResult(messages, problem)
 
     def arguments(self, types: tuple[Any, ...]) -> ArgumentCodec:
-        return _arguments(types)
+        return json_arguments(types, has_markers=False)
 
     def result(self, result_type: Any) -> ArgumentCodec:
-        return _void if result_type is None or result_type is type(None) else super().result(result_type)
+        return json_void if result_type is None or result_type is type(None) else super().result(result_type)
 
     def encode_handshake(self, handshake: Handshake) -> bytes:
         fields: dict[str, Any] = {
@@ -155,7 +97,7 @@ class Json5NP(RpcFormat):
         }
         if handshake.secret is not None:
             fields["Secret"] = handshake.secret
-        return _encode(fields)
+        return encode_value(fields)
 
     def decode_handshake(self, data: bytes) -> Handshake:
         try:
@@ -174,18 +116,25 @@ class Json5NP(RpcFormat):
                 },
                 Handshake,
             )
-        except _DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             raise RpcProtocolError(f"malformed handshake: {error}") from error
 
     def decode_error(self, data: bytes) -> ExceptionInfo:
         try:
             fields = _lower_keys(data)
             return ExceptionInfo(str(fields.get("typeref") or ""), str(fields.get("message") or ""))
-        except _DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             raise RpcProtocolError(f"malformed error: {error}") from error
 
 
-_void: Final = _JsonVoid()
+@final
+class Json5(Json5NP):
+    """`json5`: text messages, values in JSON; a comment before a polymorphic value tells its type."""
+
+    key = "json5"
+
+    def arguments(self, types: tuple[Any, ...]) -> ArgumentCodec:
+        return json_arguments(types, has_markers=True)
 
 
 def _lower_keys(data: bytes) -> dict[str, Any]:
@@ -193,29 +142,29 @@ def _lower_keys(data: bytes) -> dict[str, Any]:
     return {key.lower(): value for key, value in msgspec.json.decode(data, type=dict[str, Any]).items()}
 
 
-def _read_message(text: bytes) -> RpcMessage:
+def _read_message(text: bytes, sizes: SizeLimits) -> RpcMessage:
     envelope_text, separator, args = text.partition(b"\n")
     if not separator:
         raise RpcProtocolError("there is no line feed behind the envelope")
-    if len(envelope_text) > MAX_ENVELOPE_BYTES or len(args) > MAX_ARGUMENT_BYTES:
-        raise RpcProtocolError("it is longer than the protocol allows")
-    envelope = _decode_envelope(envelope_text)
     if args.endswith(b"\n"):
         args = args[:-1]
-    related_id, call_type = envelope.related_id or 0, envelope.call_type or 0
-    if not 0 <= call_type <= 7 or related_id < 0:
+    if len(envelope_text) > sizes.envelope_bytes or len(args) > sizes.argument_bytes:
+        raise RpcProtocolError("it is longer than the limits allow")
+    envelope = _decode_envelope(envelope_text)
+    method, related_id, call_type = envelope.method, envelope.related_id or 0, envelope.call_type or 0
+    if len(method) > sizes.method_bytes or len(method.encode()) > sizes.method_bytes:
+        raise RpcProtocolError("its method has a longer name than the limits allow")
+    if not 0 <= call_type <= 7 or not 0 <= related_id < 1 << 64:
         raise RpcProtocolError("its call type or id is out of range")
-    return RpcMessage(envelope.method, related_id, call_type, bytes(args), _headers_of(envelope.headers))
+    headers = _headers_of(envelope.headers, sizes) if envelope.headers else ()
+    return RpcMessage(method, related_id, call_type, args, headers)
 
 
-def _headers_of(texts: list[str]) -> Headers:
-    if not texts:
-        return ()
-    if len(texts) % 2 or len(texts) > 2 * MAX_HEADERS:
+def _headers_of(texts: list[str], sizes: SizeLimits) -> Headers:
+    if len(texts) % 2 or len(texts) > 2 * sizes.headers:
         raise RpcProtocolError(f"{len(texts)} texts can't be pairs of header names and values")
-    return tuple(zip(texts[::2], texts[1::2], strict=True))
-
-
-@lru_cache(maxsize=4_096)
-def _arguments(types: tuple[Any, ...]) -> ArgumentCodec:
-    return _JsonArguments(types)
+    headers = tuple(zip(texts[::2], texts[1::2], strict=True))
+    for name, value in headers:
+        if len(name.encode()) > sizes.header_key_bytes or len(value.encode()) > sizes.header_value_bytes:
+            raise RpcProtocolError("a header is longer than the limits allow")
+    return headers

@@ -1,99 +1,50 @@
-"""MessagePack formats: binary message layout V5, with method names or, compact, with their hashes."""
+"""MessagePack formats: binary message layout V5, with method names or, compact, with their hashes.
 
-from collections.abc import Sequence
+A message is a byte of flags, the id as LEB128, the method, the size of the argument data in four bytes, the data,
+and the headers. `write` and `read` run for every message of every peer: they do all of it in one go.
+"""
+
+import struct
 from functools import lru_cache
-from typing import Any, Final, final
+from typing import Any, Final
 
 import msgspec
 
-from refusion.rpc._errors import RpcArgumentError, RpcProtocolError
+from refusion.rpc._errors import RpcProtocolError
 from refusion.rpc.protocol._exception_info import ExceptionInfo
 from refusion.rpc.protocol._handshake import Handshake
 from refusion.rpc.protocol._leb128 import read_leb128, write_leb128
-from refusion.rpc.protocol._limits import MAX_ARGUMENT_BYTES, MAX_METHOD_BYTES
-from refusion.rpc.protocol._message import RpcMessage
+from refusion.rpc.protocol._limits import DEFAULT_SIZES, SizeLimits
+from refusion.rpc.protocol._message import Headers, RpcMessage
 from refusion.rpc.protocol._method_names import MethodNames, wire_hash
 
-from ._conversion import argument_error, convert_leniently
-from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size
-from ._hooks import binary_hooks
+from ._conversion import DECODE_ERRORS
+from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
+from ._msgpack_arguments import encode_value, msgpack_arguments
 
 __all__ = ["MsgPack6", "MsgPack6C"]
 
-_to_wire, _from_wire = binary_hooks
-_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire)
-_untyped: Final = msgspec.msgpack.Decoder()
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
-_ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
+_HEADER_COUNT: Final = 0x1F
+_unpack_size: Final = struct.Struct("<I").unpack_from
+_unpack_hash_and_size: Final = struct.Struct("<4sI").unpack_from
+_pack_size: Final = struct.Struct("<I").pack
+_READ_ERRORS: Final = (RpcProtocolError, UnicodeDecodeError, IndexError, struct.error)
 
-_MAX_HEADER_COUNT_BITS: Final = 0x1F
-
-
-@final
-class _MsgPackArguments(ArgumentCodec):
-    """Values one after another, without an array header around them.
-
-    For msgspec the header is put in front, so that all values are decoded in one typed step.
-    """
-
-    __slots__ = ("_count", "_decode", "_header", "_type")
-
-    def __init__(self, types: tuple[Any, ...]) -> None:
-        self._count = len(types)
-        self._type: Any = tuple.__class_getitem__(types)
-        self._header = _array_header(len(types))
-        self._decode = msgspec.msgpack.Decoder(self._type, dec_hook=_from_wire).decode
-
-    def encode(self, values: Sequence[Any]) -> bytes:
-        if len(values) != self._count:
-            raise RpcArgumentError(f"{self._count} values are declared and {len(values)} were given")
-        if not isinstance(values, (tuple, list)):
-            values = tuple(values)
-        try:
-            data = _encoder.encode(values)[len(self._header) :]
-        except _ENCODE_ERRORS as error:
-            raise RpcArgumentError(f"a value can't be written as MessagePack: {error}") from error
-        check_size("the argument data", len(data), MAX_ARGUMENT_BYTES)
-        return data
-
-    def decode(self, data: bytes) -> tuple[Any, ...]:
-        try:
-            values: tuple[Any, ...] = self._decode(self._header + data)
-        except _DECODE_ERRORS as error:
-            return self._decode_leniently(data, error)
-        return values
-
-    def _decode_leniently(self, data: bytes, error: Exception) -> tuple[Any, ...]:
-        try:
-            values = _split(data)
-            if len(values) < self._count:
-                raise RpcArgumentError(f"{self._count} values are declared and {len(values)} were sent")  # noqa: TRY301
-            converted: tuple[Any, ...] = convert_leniently(values[: self._count], self._type, is_json=False)
-        except RpcArgumentError:
-            raise
-        except _DECODE_ERRORS as second:
-            # Of the two the first knows the types, unless the number of values was its whole problem.
-            raise argument_error(second if isinstance(second, msgspec.ValidationError) else error) from None
-        return converted
+_decode_exception: Final = msgspec.msgpack.Decoder(ExceptionInfo).decode
 
 
-def _split(data: bytes) -> list[Any]:
-    """Return all values in argument data, untyped."""
-    for count in range(64):
-        try:
-            values: list[Any] = _untyped.decode(_array_header(count) + data)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError as error:
-            if "trailing" in str(error):
-                continue
-            raise
-        return values
-    raise RpcProtocolError("there are too many values")
+@lru_cache(maxsize=4_096)
+def _name_field(name: str, limit: int) -> bytes:
+    data = method_bytes(name, limit)
+    field = bytearray()
+    write_leb128(field, len(data))
+    return bytes(field + data)
 
 
-def _array_header(count: int) -> bytes:
-    return bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+@lru_cache(maxsize=4_096)
+def _hash_field(name: str, limit: int) -> bytes:
+    method_bytes(name, limit)
+    return wire_hash(name)
 
 
 class MsgPack6(RpcFormat):
@@ -102,38 +53,64 @@ class MsgPack6(RpcFormat):
     key = "msgpack6"
     is_text = False
 
-    def write(self, buffer: bytearray, message: RpcMessage) -> None:
-        check_headers(message)
-        headers = message.headers
-        buffer.append(message.call_type << 5 | len(headers))
-        if message.related_id < 0x80:
-            buffer.append(message.related_id)
-        else:
-            write_leb128(buffer, message.related_id)
-        self._write_method(buffer, message.method)
-        buffer += len(message.args).to_bytes(4, "little")
-        buffer += message.args
-        for name, value in headers:
-            data = name.encode()
-            buffer.append(len(data))
-            buffer += data
-            data = value.encode()
-            write_leb128(buffer, len(data))
-            buffer += data
+    _method_field = staticmethod(_name_field)
 
-    def read(self, frame: bytes, names: MethodNames) -> ReadResult:
+    def write(self, buffer: bytearray, message: RpcMessage, sizes: SizeLimits = DEFAULT_SIZES) -> None:
+        args = message.args
+        size = len(args)
+        if size > sizes.argument_bytes:
+            check_size(f"the argument data of {message.method}", size, sizes.argument_bytes)
+        method = self._method_field(message.method, sizes.method_bytes)
+        headers = message.headers
+        if headers:
+            check_headers(message.method, headers, sizes)
+            buffer.append(message.call_type << 5 | len(headers))
+        else:
+            buffer.append(message.call_type << 5)
+        related_id = message.related_id
+        while related_id > 0x7F:
+            buffer.append(related_id & 0x7F | 0x80)
+            related_id >>= 7
+        buffer.append(related_id)
+        buffer += method
+        buffer += _pack_size(size)
+        buffer += args
+        if headers:
+            _write_headers(buffer, headers)
+
+    def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
         messages: list[RpcMessage] = []
-        position, end = 0, len(frame)
+        start, frame_end = 0, len(frame)
+        method_limit, args_limit = sizes.method_bytes, sizes.argument_bytes
         try:
-            while position < end:
-                message, position = self._read_message(frame, position, end, names)
-                messages.append(message)
-        except (RpcProtocolError, UnicodeDecodeError, IndexError) as error:
-            return ReadResult(messages, RpcProtocolError(f"malformed message at byte {position} of a frame: {error}"))
+            while start < frame_end:
+                flags, related_id = frame[start], frame[start + 1]
+                position = start + 2
+                if related_id > 0x7F:
+                    related_id, position = read_leb128(frame, start + 1)
+                method_size = frame[position]
+                position += 1
+                if method_size > 0x7F:
+                    method_size, position = read_leb128(frame, position - 1)
+                args_start = position + method_size + 4
+                if method_size > method_limit or args_start > frame_end:
+                    raise RpcProtocolError(f"a method name of {method_size} bytes")
+                method = frame[position : args_start - 4].decode()
+                args_size = _unpack_size(frame, args_start - 4)[0]
+                end = args_end = args_start + args_size
+                if args_end > frame_end or args_size > args_limit:
+                    raise RpcProtocolError(_ARGUMENTS.format(args_size))
+                headers: Headers = ()
+                if flags & _HEADER_COUNT:
+                    headers, end = _read_headers(frame, args_end, flags & _HEADER_COUNT, sizes)
+                messages.append(RpcMessage(method, related_id, flags >> 5, frame[args_start:args_end], headers))
+                start = end
+        except _READ_ERRORS as error:
+            return ReadResult(messages, RpcProtocolError(f"malformed message at byte {start} of a frame: {error}"))
         return ReadResult(messages, None)
 
     def arguments(self, types: tuple[Any, ...]) -> ArgumentCodec:
-        return _arguments(types)
+        return msgpack_arguments(types)
 
     def encode_handshake(self, handshake: Handshake) -> bytes:
         versions = None if handshake.api_versions is None else [handshake.api_versions]
@@ -146,7 +123,7 @@ class MsgPack6(RpcFormat):
         ]
         if handshake.secret is not None:
             fields.append(handshake.secret)
-        return _encoder.encode(fields)
+        return encode_value(fields)
 
     def decode_handshake(self, data: bytes) -> Handshake:
         try:
@@ -164,80 +141,85 @@ class MsgPack6(RpcFormat):
                 },
                 Handshake,
             )
-        except (*_DECODE_ERRORS, TypeError, LookupError) as error:
+        except (*DECODE_ERRORS, TypeError, LookupError) as error:
             raise RpcProtocolError(f"malformed handshake: {error}") from error
 
     def decode_error(self, data: bytes) -> ExceptionInfo:
         try:
-            return _exception_decoder.decode(data)
-        except _DECODE_ERRORS as error:
+            return _decode_exception(data)
+        except DECODE_ERRORS as error:
             raise RpcProtocolError(f"malformed error: {error}") from error
 
-    def _write_method(self, buffer: bytearray, method: str) -> None:
-        data = method.encode()
-        write_leb128(buffer, len(data))
-        buffer += data
 
-    def _read_method(self, frame: bytes, position: int, names: MethodNames) -> tuple[str, int | None, int]:
-        size, position = read_leb128(frame, position)
-        if size > MAX_METHOD_BYTES or position + size > len(frame):
-            raise RpcProtocolError(f"a method name of {size} bytes")
-        return frame[position : position + size].decode(), None, position + size
-
-    def _read_message(self, frame: bytes, start: int, end: int, names: MethodNames) -> tuple[RpcMessage, int]:
-        flags = frame[start]
-        related_id = frame[start + 1]
-        position = start + 2
-        if related_id > 0x7F:
-            related_id, position = read_leb128(frame, start + 1)
-        method, unknown_hash, position = self._read_method(frame, position, names)
-        args_start = position + 4
-        args_end = args_start + int.from_bytes(frame[position:args_start], "little")
-        if args_end > end or args_start > end or args_end - args_start > MAX_ARGUMENT_BYTES:
-            raise RpcProtocolError("argument data that doesn't end within its frame, or is too long")
-        headers: tuple[tuple[str, str], ...] = ()
-        position = args_end
-        if flags & _MAX_HEADER_COUNT_BITS:
-            headers, position = _read_headers(frame, position, flags & _MAX_HEADER_COUNT_BITS)
-        args = frame[args_start:args_end]
-        return RpcMessage(method, related_id, flags >> 5, args, headers, unknown_hash), position
-
-
-def _read_headers(frame: bytes, position: int, count: int) -> tuple[tuple[tuple[str, str], ...], int]:
-    headers: list[tuple[str, str]] = []
-    for _ in range(count):
-        key_end = position + 1 + frame[position]
-        key = frame[position + 1 : key_end].decode()
-        size, value_start = read_leb128(frame, key_end)
-        position = value_start + size
-        if position > len(frame):
-            raise RpcProtocolError("a header that doesn't end within its frame")
-        headers.append((key, frame[value_start:position].decode()))
-    return tuple(headers), position
-
-
-@final
 class MsgPack6C(MsgPack6):
     """`msgpack6c`: the compact form, with four-byte hashes in the place of method names."""
 
     key = "msgpack6c"
 
-    def _write_method(self, buffer: bytearray, method: str) -> None:
-        buffer += wire_hash(method)
+    _method_field = staticmethod(_hash_field)
 
-    def _read_method(self, frame: bytes, position: int, names: MethodNames) -> tuple[str, int | None, int]:
-        wire = frame[position : position + 4]
-        if len(wire) < 4:
-            raise RpcProtocolError("a method hash that doesn't end within its frame")
-        name = names.find(wire)
-        if name is None:
-            return "", int.from_bytes(wire, "little"), position + 4
-        return name, None, position + 4
+    def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
+        messages: list[RpcMessage] = []
+        append, find = messages.append, names.find
+        start, frame_end, args_limit = 0, len(frame), sizes.argument_bytes
+        try:
+            while start < frame_end:
+                flags, related_id = frame[start], frame[start + 1]
+                position = start + 2
+                if related_id > 0x7F:
+                    next_byte = frame[position]
+                    if next_byte < 0x80:
+                        related_id = related_id & 0x7F | next_byte << 7
+                        position += 1
+                    else:
+                        related_id, position = read_leb128(frame, start + 1)
+                wire, args_size = _unpack_hash_and_size(frame, position)
+                position += 8
+                end = position + args_size
+                if end > frame_end or args_size > args_limit:
+                    raise RpcProtocolError(_ARGUMENTS.format(args_size))
+                method = find(wire)
+                if method is not None and not flags & _HEADER_COUNT:
+                    append(RpcMessage(method, related_id, flags >> 5, frame[position:end]))
+                else:
+                    args = frame[position:end]
+                    headers: Headers = ()
+                    if flags & _HEADER_COUNT:
+                        headers, end = _read_headers(frame, end, flags & _HEADER_COUNT, sizes)
+                    unknown = int.from_bytes(wire, "little") if method is None else None
+                    append(RpcMessage(method or "", related_id, flags >> 5, args, headers, unknown))
+                start = end
+        except _READ_ERRORS as error:
+            return ReadResult(messages, RpcProtocolError(f"malformed message at byte {start} of a frame: {error}"))
+        return ReadResult(messages, None)
 
 
-_exception_decoder: Final = msgspec.msgpack.Decoder(ExceptionInfo)
+_ARGUMENTS: Final = "argument data of {} bytes, which doesn't end within its frame or is too long"
 
 
-@lru_cache(maxsize=4_096)
-def _arguments(types: tuple[Any, ...]) -> ArgumentCodec:
-    return _MsgPackArguments(types)
+def _write_headers(buffer: bytearray, headers: Headers) -> None:
+    for name, value in headers:
+        data = name.encode()
+        buffer.append(len(data))
+        buffer += data
+        data = value.encode()
+        write_leb128(buffer, len(data))
+        buffer += data
+
+
+def _read_headers(frame: bytes, position: int, count: int, sizes: SizeLimits) -> tuple[Headers, int]:
+    if count > sizes.headers:
+        raise RpcProtocolError(f"{count} headers, and {sizes.headers} is the limit")
+    headers: list[tuple[str, str]] = []
+    for _ in range(count):
+        key_size = frame[position]
+        key_end = position + 1 + key_size
+        key = frame[position + 1 : key_end].decode()
+        size, value_start = read_leb128(frame, key_end)
+        position = value_start + size
+        if position > len(frame):
+            raise RpcProtocolError("a header that doesn't end within its frame")
+        if key_size > sizes.header_key_bytes or size > sizes.header_value_bytes:
+            raise RpcProtocolError(f"a header of {key_size} and {size} bytes, which is too long")
+        headers.append((key, frame[value_start:position].decode()))
+    return tuple(headers), position

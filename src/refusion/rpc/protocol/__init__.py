@@ -19,6 +19,7 @@ from ._leb128 import ids_from_bytes as ids_from_bytes
 from ._leb128 import ids_to_bytes as ids_to_bytes
 from ._leb128 import read_leb128 as read_leb128
 from ._leb128 import write_leb128 as write_leb128
+from ._limits import SizeLimits as SizeLimits
 from ._message import Headers as Headers
 from ._message import RpcMessage as RpcMessage
 from ._method_names import MethodNames as MethodNames

@@ -1,5 +1,6 @@
 """Wire names of methods, and the hashes that stand for them in compact formats."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, final
 
@@ -39,6 +40,8 @@ class MethodNames:
 
     def __init__(self) -> None:
         self._by_wire: dict[bytes, str | None] = {}
+        self.find: Callable[[bytes], str | None] = self._by_wire.get
+        """Returns the name with a hash (four bytes, as written in a message), or None; once per message."""
         for name in SYSTEM_METHODS:
             self.add(name)
 
@@ -48,7 +51,3 @@ class MethodNames:
         known = self._by_wire.setdefault(wire, name)
         if known != name:
             self._by_wire[wire] = None
-
-    def find(self, wire: bytes) -> str | None:
-        """Return the name with this hash (four bytes, as written in a message), or None."""
-        return self._by_wire.get(wire)
