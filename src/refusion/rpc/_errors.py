@@ -12,6 +12,8 @@ RefusionError
     ├ RpcDisconnected      (ConnectionError) the link is gone and the call can't be sent again; transient
     ├ RpcCallTimeout       (TimeoutError)    no answer in time; transient
     ├ RpcCallCancelled                       the other side has cancelled the call; transient
+    ├ RpcStreamLost        (ConnectionError) a stream can't be had any more; transient
+    ├ RpcStreamUsed        (RuntimeError)    a stream is enumerated a second time
     └ RpcRemoteError                         what the other side has raised
 """
 
@@ -29,6 +31,8 @@ __all__ = [
     "RpcProtocolError",
     "RpcRemoteError",
     "RpcServiceNotFound",
+    "RpcStreamLost",
+    "RpcStreamUsed",
     "RpcUnsupportedFormat",
 ]
 
@@ -118,6 +122,14 @@ class RpcCallTimeout(RpcError, TimeoutError, TransientError):
 
 class RpcCallCancelled(RpcError, TransientError):
     """Raised when the other side has cancelled a call by itself."""
+
+
+class RpcStreamLost(RpcError, ConnectionError, TransientError):
+    """Raised to who reads a stream when the rest can't be had: the other side has dropped it, or was restarted."""
+
+
+class RpcStreamUsed(RpcError, RuntimeError):
+    """Raised when a stream of another peer is enumerated a second time, or by two tasks at once."""
 
 
 class RpcRemoteError(RpcError):
