@@ -35,6 +35,8 @@ from ._errors import RpcProtocolError as RpcProtocolError
 from ._errors import RpcRemoteError as RpcRemoteError
 from ._errors import RpcRerouted as RpcRerouted
 from ._errors import RpcServiceNotFound as RpcServiceNotFound
+from ._errors import RpcStreamLost as RpcStreamLost
+from ._errors import RpcStreamUsed as RpcStreamUsed
 from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
 from ._hub import RpcHub as RpcHub
 from ._inbound_call import InboundCall as InboundCall
@@ -42,8 +44,10 @@ from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
+from ._remote_stream import RpcStreamReader as RpcStreamReader
 from ._served_method import ServedMethod as ServedMethod
 from ._server_peer import RpcServerPeer as RpcServerPeer
+from ._stream import RpcStream as RpcStream
 from ._tracing import RpcTracer as RpcTracer
 from ._tracing import TraceContext as TraceContext
 from ._tracing import current_trace as current_trace

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, final
 from ._declaration import MethodOptions, RpcExecutionMode, RpcNoWait, method_options, service_name
 from ._errors import RpcArgumentError, RpcContractError
 from ._limits import RpcCallTimeouts
+from ._stream_types import carries_streams, item_types
 from .formats._format import ArgumentCodec, RpcFormat
 from .protocol._limits import MAX_METHOD_BYTES
 
@@ -64,10 +65,10 @@ class MethodDefinition:
         """Its full name on the wire."""
         self.kind = 0
         """The call type that it is called with; set by the hub."""
-        self.has_stream_arguments: bool = False
-        """Whether streams may be in its arguments."""
-        self.has_stream_result: bool = False
-        """Whether streams may be in its result."""
+        self.has_argument_streams: bool = carries_streams(*self.argument_types)
+        """Whether its arguments may hold streams."""
+        self.has_result_streams: bool = carries_streams(self.result_type)
+        """Whether its result may."""
         self._codecs: dict[RpcFormat, MethodCodecs] = {}
         self._parameters = parameters
         self._keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -164,6 +165,10 @@ class ServiceDefinition:
                 continue
             method = MethodDefinition(contract, self.name, name, attribute)
             method.kind = kind
+            if kind != 0 and (method.has_argument_streams or method.has_result_streams):
+                raise RpcContractError(
+                    method.full_name, "a stream is read once, so a method whose results are kept can't have streams"
+                )
             if kind != 0 and method.mode is not RpcExecutionMode.ALL:
                 raise RpcContractError(method.full_name, "its calls stay open, so they have to outlive any connection")
             known = self.methods.setdefault(method.wire_name, method)
@@ -183,6 +188,10 @@ class ServiceDefinition:
         for method in self.methods.values():
             try:
                 method.codecs(format_)
+                for type_ in (*method.argument_types, method.result_type):
+                    for item_type in item_types(type_):
+                        format_.item(item_type)
+                        format_.batch(item_type)
             except TypeError as error:
                 raise RpcContractError(method.full_name, f"a type in its signature can't be sent: {error}") from error
 
@@ -213,7 +222,7 @@ def _is_operation(contract: type[Any], name: str, attribute: Any, kind: int) -> 
     function = inspect.unwrap(attribute)
     if inspect.isasyncgenfunction(function):
         raise RpcContractError(
-            full_name, "it is an async generator, which can't be called remotely; return a list instead"
+            full_name, "it is an async generator, which can't be called remotely; return RpcStream(...) of one instead"
         )
     if not inspect.iscoroutinefunction(function):
         if kind != 0:

@@ -15,6 +15,8 @@ RefusionError
     ├ RpcRerouted                            the call belongs elsewhere now; made again there
     ├ RpcOverloaded                          the other side has too many calls to take another one; transient
     ├ RpcInternalError                       a handler has failed, and why is not for its caller to see
+    ├ RpcStreamLost        (ConnectionError) a stream can't be had any more; transient
+    ├ RpcStreamUsed        (RuntimeError)    a stream is enumerated a second time
     └ RpcRemoteError                         what the other side has raised
 """
 
@@ -35,6 +37,8 @@ __all__ = [
     "RpcRemoteError",
     "RpcRerouted",
     "RpcServiceNotFound",
+    "RpcStreamLost",
+    "RpcStreamUsed",
     "RpcUnsupportedFormat",
 ]
 
@@ -146,6 +150,14 @@ class RpcInternalError(RpcError):
 
     def __str__(self) -> str:
         return f"internal error {self.number}; the log of the service has the details under this number"
+
+
+class RpcStreamLost(RpcError, ConnectionError, TransientError):
+    """Raised to who reads a stream when the rest can't be had: the other side has dropped it, or was restarted."""
+
+
+class RpcStreamUsed(RpcError, RuntimeError):
+    """Raised when a stream of another peer is enumerated a second time, or by two tasks at once."""
 
 
 class RpcRemoteError(RpcError):

@@ -141,12 +141,10 @@ class InboundCall:
         values = self.served.decode(peer, message.args)
         context = InboundContext(self.definition, values, headers=message.headers, peer=peer, request=peer.request)
         result = await self.run_method(context)
-        return None if self.definition.is_no_wait else self._ok(result)
+        return None if self.definition.is_no_wait or self.is_cancelled else self._ok(result)
 
     def _ok(self, result: Any) -> RpcMessage:
-        definition = self.definition
-        codec = definition.codecs(self.peer.format).result
-        return RpcMessage(OK, self.id, 0, self.peer.encode(codec, (result,), definition.has_stream_result))
+        return RpcMessage(OK, self.id, 0, self.peer.encode_result(self.definition, result))
 
     def _error_answer(self, error: BaseException) -> RpcMessage | None:
         if self.definition.is_no_wait:

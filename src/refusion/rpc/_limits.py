@@ -5,6 +5,7 @@ from typing import Final
 
 from refusion._base._retries import RetryDelays
 
+from .protocol._limits import DEFAULT_SIZES, SizeLimits
 from .transports._transport import TransportLimits
 
 __all__ = ["NO_TIMEOUTS", "RpcCallTimeouts", "RpcLimits"]
@@ -28,6 +29,9 @@ NO_TIMEOUTS: Final = RpcCallTimeouts()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcLimits:
     """What peers keep to; times are seconds. The defaults are those of the reference, where it has them."""
+
+    sizes: SizeLimits = DEFAULT_SIZES
+    """The largest messages and frames that are taken and sent."""
 
     transport: TransportLimits = field(default_factory=TransportLimits)
     """What one connection may take of memory and time."""
@@ -61,6 +65,15 @@ class RpcLimits:
 
     server_peer_max_retention: float = 900.0
     """How long it remembers one at most; in between it is a third of the time that the client was known."""
+
+    object_release_timeout: float = 125.0
+    """How long a shared stream stays without a word from who reads it: twelve keep-alives, and a bit."""
+
+    object_release_period: float = 10.0
+    """How often that is looked at."""
+
+    max_objects: int = 65_536
+    """How many streams a peer may have in both directions; more are a leak, and all of them end."""
 
     query_timeouts: RpcCallTimeouts = NO_TIMEOUTS
     """How long calls may take that only read: a reader would ask again, so it may as well wait."""

@@ -11,7 +11,6 @@ from refusion._base._logging import logger
 
 from ._errors import RpcProtocolError
 from .protocol._handshake import Handshake, check_handshake
-from .protocol._limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
 from .protocol._message import RpcMessage
 from .protocol._system_calls import HANDSHAKE, KEEP_ALIVE
 from .transports._transport import (
@@ -44,7 +43,11 @@ class Link(Receiver):
         self.is_text: bool = peer.format.is_text
         self._encoder = peer.format.frame_encoder(is_server=peer.is_server)
         self._decoder = peer.format.frame_decoder(is_server=peer.is_server)
-        self.max_frame_bytes: int = MAX_HANDSHAKE_FRAME_BYTES
+        self._write = peer.format.write
+        self._read = peer.format.read
+        self._sizes = peer.limits.sizes
+        self._flush_bytes = peer.limits.flush_bytes
+        self.max_frame_bytes: int = self._sizes.handshake_frame_bytes
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
         self.has_reconnected = False
@@ -93,7 +96,7 @@ class Link(Receiver):
             except RpcProtocolError as error:
                 self.drop(str(error))
                 return
-        messages, problem = self.peer.format.read(frame, self.peer.hub.method_names)
+        messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
@@ -106,6 +109,7 @@ class Link(Receiver):
         self._awaits_writable = False
         self._resume_reading()
         self.peer.send_waiting()
+        self.peer.streams.writable()
         waiters, self._write_waiters = self._write_waiters, {}
         for waiter in waiters:
             if not waiter.done():
@@ -147,8 +151,8 @@ class Link(Receiver):
             RpcLimitExceeded: If it is larger than the protocol allows.
         """
         buffer = self._buffer
-        self.peer.format.write(buffer, message)
-        if len(buffer) >= self.peer.limits.flush_bytes:
+        self._write(buffer, message, self._sizes)
+        if len(buffer) >= self._flush_bytes:
             self.flush()
         elif not self._is_flush_scheduled:
             self._is_flush_scheduled = True
@@ -251,7 +255,7 @@ class Link(Receiver):
             self.drop(str(error))
             return False
         self.handshake = handshake
-        self.max_frame_bytes = MAX_FRAME_BYTES
+        self.max_frame_bytes = self._sizes.frame_bytes
         self.keep_alive_received()
         self._arm_watchdog()
         self._arm_keep_alive()
@@ -281,7 +285,7 @@ class Link(Receiver):
         self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
 
     def _say_alive(self) -> None:
-        no_objects = self.peer.format.arguments((list[int],)).encode(([],))
-        self.post(RpcMessage(KEEP_ALIVE, 0, 0, no_objects))
+        ids = self.peer.format.arguments((list[int],)).encode((self.peer.streams.keep_alive_ids(),))
+        self.post(RpcMessage(KEEP_ALIVE, 0, 0, ids))
         self.peer.keep_alive_period_passed()
         self._arm_keep_alive()

@@ -80,8 +80,7 @@ class OutboundCall:
         args = self._args
         if args is None:
             # Not before it is sent: calls that wait for their turn must not hold their arguments twice.
-            codec = method.codecs(self.peer.format).arguments
-            args = self._args = self.peer.encode(codec, self._values, method.has_stream_arguments)
+            args = self._args = self.peer.encode_arguments(method, self._values)
             self._values = ()
         return RpcMessage(method.wire_name, self.id, self.call_type, args, self.headers)
 
@@ -92,8 +91,11 @@ class OutboundCall:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the values are too large for a message.
         """
-        if not self.method.has_stream_arguments:
-            self.method.codecs(self.peer.format).arguments.encode(self._values)
+        method = self.method
+        if method.has_argument_streams:
+            self.peer.streams.check(method.codecs(self.peer.format).arguments, method.argument_types, self._values)
+        else:
+            self.peer.encode_arguments(method, self._values)
 
     def arm(self, timeouts: RpcCallTimeouts) -> None:
         """End the call when it takes longer than it may."""
@@ -118,8 +120,9 @@ class OutboundCall:
     def succeeded(self, message: RpcMessage) -> None:
         """Take the result."""
         method = self.method
+        codec = method.codecs(self.peer.format).result
         try:
-            (value,) = self.peer.decode(method.codecs(self.peer.format).result, message.args, method.has_stream_result)
+            (value,) = self.peer.decode(codec, message.args, has_streams=method.has_result_streams)
         except RpcArgumentError as error:
             self.end(RpcArgumentError(f"the result of {method.full_name} doesn't fit: {error}"))
             return

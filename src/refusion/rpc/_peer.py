@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from refusion._base._clock import current_clock
@@ -19,6 +20,7 @@ from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
 from ._outbound_call import OutboundCall
 from ._reconnection import resume_calls
+from ._stream_table import StreamTable
 from ._tracing import trace_headers
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._exception_info import info_from_error
@@ -59,6 +61,8 @@ class RpcPeer:
         """The identity of this peer object, which the other side compares to notice a restart."""
         self.outbound: OutboundCalls[OutboundCall] = OutboundCalls()
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
+        self.streams: StreamTable = StreamTable(self)
+        """The streams in both directions."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
         self.is_closing: bool = False
@@ -72,6 +76,7 @@ class RpcPeer:
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
         self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
+        self._max_argument_bytes = self.limits.sizes.argument_bytes
         self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -162,11 +167,18 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        args = self.encode(method.codecs(self.format).arguments, values, method.has_stream_arguments)
+        args = b""
+        if method.has_argument_streams:
+            self.streams.check(method.codecs(self.format).arguments, method.argument_types, values)
+        else:
+            args = self.encode_arguments(method, values)
         link = self.link
         if link is not None and not link.is_writable:
             await link.wait_writable()
         if link is not None and link.is_open:
+            if method.has_argument_streams:
+                # Not before it is certain that they leave: nobody would ever read them.
+                args = self.encode_arguments(method, values)
             link.post(RpcMessage(method.wire_name, 0, 0, args, headers or trace_headers()))
 
     def send(self, call: OutboundCall) -> None:
@@ -198,26 +210,36 @@ class RpcPeer:
         if link is not None and link.is_open:
             link.post(message)
 
-    def encode(self, codec: "ArgumentCodec", values: Sequence[Any], has_streams: bool) -> bytes:
-        """Return the argument data for values that are sent to the other side.
+    def encode_arguments(self, method: MethodDefinition, values: Sequence[Any]) -> bytes:
+        """Return the argument data for a call of the other side.
 
         Raises:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the data is too large for a message.
         """
-        return codec.encode(values)
+        codec = method.codecs(self.format).arguments
+        if method.has_argument_streams:
+            return self.streams.encode(codec, method.argument_types, values)
+        return codec.encode(values, self._max_argument_bytes)
 
-    def decode(self, codec: "ArgumentCodec", data: bytes, has_streams: bool) -> tuple[Any, ...]:
+    def encode_result(self, method: MethodDefinition, result: Any) -> bytes:
+        """Return the argument data for an answer to the other side; raises as `encode_arguments` does."""
+        codec = method.codecs(self.format).result
+        if method.has_result_streams:
+            return self.streams.encode(codec, (method.result_type,), (result,))
+        return codec.encode((result,), self._max_argument_bytes)
+
+    def decode(self, codec: "ArgumentCodec", data: bytes, *, has_streams: bool) -> Sequence[Any]:
         """Return the values in argument data of the other side.
 
         Raises:
             RpcArgumentError: If the data doesn't fit the declared types.
         """
-        return codec.decode(data)
+        return self.streams.decode(codec, data) if has_streams else codec.decode(data)
 
-    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
         """Run something that ends with the peer."""
-        task = self.loop.create_task(work, name=name)
+        task = self.loop.create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -235,6 +257,7 @@ class RpcPeer:
         previous, self.link = self.link, link
         if previous is not None:
             self._fail_calls_of_link()
+            self.streams.link_lost()
             previous.close()
 
     def link_ready(self, link: Link, handshake: Handshake) -> None:
@@ -242,6 +265,8 @@ class RpcPeer:
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
         self._waiting = deque(self.outbound.waiting_to_be_sent())
+        # Before anything is sent that may have streams in it.
+        self.streams.link_ready(change, handshake.remote_peer_id)
         resume_calls(self, link, handshake, change)
         self.send_waiting()
 
@@ -251,6 +276,7 @@ class RpcPeer:
             return
         self.link = None
         self._fail_calls_of_link()
+        self.streams.link_lost()
 
     def pause_reading(self) -> None:
         """Take no further messages for now: there is too much to do already."""
@@ -302,6 +328,7 @@ class RpcPeer:
         self.admission.clear()
         for call in self.outbound:
             call.end(self.closed_error())
+        self.streams.end(self.closed_error())
 
     async def drain(self, but: Iterable[asyncio.Task[Any]]) -> None:
         """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""

@@ -53,12 +53,12 @@ class ServedMethod:
         Raises:
             RpcArgumentError: If one doesn't fit its type; names the parameter.
         """
+        definition = self.definition
+        codec = definition.codecs(peer.format).arguments
         try:
-            return peer.decode(
-                self.definition.codecs(peer.format).arguments, data, self.definition.has_stream_arguments
-            )
+            return peer.decode(codec, data, has_streams=definition.has_argument_streams)
         except RpcArgumentError as error:
-            raise self.definition.describe_misfit(error) from None
+            raise definition.describe_misfit(error) from None
 
     async def invoke(self, context: InboundContext) -> Any:
         """Return what the method returns for `context.arguments`, without middleware."""
