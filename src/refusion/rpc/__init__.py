@@ -20,6 +20,8 @@ from ._errors import RpcLimitExceeded as RpcLimitExceeded
 from ._errors import RpcProtocolError as RpcProtocolError
 from ._errors import RpcRemoteError as RpcRemoteError
 from ._errors import RpcServiceNotFound as RpcServiceNotFound
+from ._errors import RpcStreamLost as RpcStreamLost
+from ._errors import RpcStreamUsed as RpcStreamUsed
 from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
 from ._hub import RpcHub as RpcHub
 from ._inbound_call import InboundCall as InboundCall
@@ -28,4 +30,6 @@ from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
+from ._remote_stream import RpcStreamReader as RpcStreamReader
 from ._server_peer import RpcServerPeer as RpcServerPeer
+from ._stream import RpcStream as RpcStream

@@ -12,6 +12,8 @@ from types import FunctionType
 from typing import Any, TypeVar, final
 
 from ._errors import RpcArgumentError, RpcContractError
+from ._stream_items import batch_codec, item_codec
+from ._stream_types import carries_streams, item_types
 from .formats._format import RpcFormat
 from .protocol._limits import MAX_METHOD_BYTES
 
@@ -83,6 +85,10 @@ class MethodDefinition:
             raise RpcContractError(self.full_name, "its result has no type; annotate it, with None if there is none")
         self.result_type: Any = hints["return"]
         """The declared type of its result."""
+        self.has_argument_streams: bool = carries_streams(*self.argument_types)
+        """Whether its arguments may hold streams."""
+        self.has_result_streams: bool = carries_streams(self.result_type)
+        """Whether its result may."""
         self.is_no_wait: bool = self.result_type is RpcNoWait
         """Whether nobody waits for an answer."""
         self.wire_name: str = self._wire_name(service, len(parameters))
@@ -92,6 +98,11 @@ class MethodDefinition:
         self._parameters = parameters
         self._defaults_count = sum(p.default is not p.empty for p in parameters)
         self._keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The types in its signature."""
+        return (*self.argument_types, self.result_type)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Return one value per parameter, with defaults applied.
@@ -173,6 +184,10 @@ class ServiceDefinition:
                 continue
             method = MethodDefinition(contract, self.name, name, attribute)
             method.kind = kind
+            if kind != 0 and carries_streams(*method.types):
+                raise RpcContractError(
+                    method.full_name, "a stream is read once, so a method whose results are kept can't have streams"
+                )
             known = self.methods.setdefault(method.wire_name, method)
             if known is not method:
                 raise RpcContractError(
@@ -192,6 +207,9 @@ class ServiceDefinition:
                 format_.arguments(method.argument_types)
                 if not method.is_no_wait:
                     format_.result(method.result_type)
+                for item_type in [item for type_ in method.types for item in item_types(type_)]:
+                    item_codec(format_, item_type)
+                    batch_codec(format_, item_type)
             except TypeError as error:
                 raise RpcContractError(method.full_name, f"a type in its signature can't be sent: {error}") from error
 
@@ -222,7 +240,7 @@ def _is_operation(contract: type[Any], name: str, attribute: Any, kind: int) -> 
     function = inspect.unwrap(attribute)
     if inspect.isasyncgenfunction(function):
         raise RpcContractError(
-            full_name, "it is an async generator, which can't be called remotely; return a list instead"
+            full_name, "it is an async generator, which can't be called remotely; return RpcStream(...) of one instead"
         )
     if not inspect.iscoroutinefunction(function):
         if kind != 0:

@@ -118,15 +118,24 @@ class InboundCall:
 
     async def _answer(self) -> RpcMessage | None:
         definition = self.definition
-        codec = self.peer.format
+        streams = self.peer.streams
+        arguments = self.peer.format.arguments(definition.argument_types)
         try:
-            values = codec.arguments(definition.argument_types).decode(self.args)
+            if definition.has_argument_streams:
+                values = streams.decode(arguments, self.args)
+            else:
+                values = arguments.decode(self.args)
         except RpcArgumentError as error:
             raise definition.describe_misfit(error) from None
         result = await self.run_method(values)
-        if definition.is_no_wait:
+        if definition.is_no_wait or self.is_cancelled:
             return None
-        return RpcMessage(OK, self.id, 0, codec.result(definition.result_type).encode((result,)))
+        codec = self.peer.format.result(definition.result_type)
+        if definition.has_result_streams:
+            data = streams.encode(codec, (definition.result_type,), (result,))
+        else:
+            data = codec.encode((result,))
+        return RpcMessage(OK, self.id, 0, data)
 
     def _error_answer(self, error: BaseException) -> RpcMessage | None:
         if self.definition.is_no_wait:

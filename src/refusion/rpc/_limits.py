@@ -51,6 +51,15 @@ class RpcLimits:
     server_peer_max_retention: float = 900.0
     """How long it remembers one at most; in between it is a third of the time that the client was known."""
 
+    object_release_timeout: float = 125.0
+    """How long a shared stream stays without a word from who reads it: twelve keep-alives, and a bit."""
+
+    object_release_period: float = 10.0
+    """How often that is looked at."""
+
+    max_objects: int = 65_536
+    """How many streams a peer may have in both directions; more are a leak, and all of them end."""
+
     timeouts: RpcCallTimeouts = field(default_factory=RpcCallTimeouts)
     """How long calls may take, unless a method says otherwise."""
 

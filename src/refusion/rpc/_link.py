@@ -91,6 +91,7 @@ class Link(Receiver):
         if self._transport is not None:
             self._transport.resume_reading()
         self.peer.send_waiting()
+        self.peer.streams.writable()
         waiters, self._write_waiters = self._write_waiters, {}
         for waiter in waiters:
             if not waiter.done():
@@ -213,6 +214,6 @@ class Link(Receiver):
         self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
 
     def _say_alive(self) -> None:
-        no_objects = self.peer.format.arguments((list[int],)).encode(([],))
-        self.post(RpcMessage(KEEP_ALIVE, 0, 0, no_objects))
+        ids = self.peer.format.arguments((list[int],)).encode((self.peer.streams.keep_alive_ids(),))
+        self.post(RpcMessage(KEEP_ALIVE, 0, 0, ids))
         self._arm_keep_alive()

@@ -69,7 +69,13 @@ class OutboundCall:
         args = self._args
         if args is None:
             # Not before it is sent: calls that wait for their turn must not hold their arguments twice.
-            args = self._args = self.peer.format.arguments(self.method.argument_types).encode(self._values)
+            types = self.method.argument_types
+            codec = self.peer.format.arguments(types)
+            if self.method.has_argument_streams:
+                args = self.peer.streams.encode(codec, types, self._values)
+            else:
+                args = codec.encode(self._values)
+            self._args = args
             self._values = ()
         return RpcMessage(self.method.wire_name, self.id, self.call_type, args)
 
@@ -80,7 +86,12 @@ class OutboundCall:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the values are too large for a message.
         """
-        self.peer.format.arguments(self.method.argument_types).encode(self._values)
+        types = self.method.argument_types
+        codec = self.peer.format.arguments(types)
+        if self.method.has_argument_streams:
+            self.peer.streams.check(codec, types, self._values)
+        else:
+            codec.encode(self._values)
 
     def arm(self, timeouts: RpcCallTimeouts) -> None:
         """End the call when it takes longer than it may."""
@@ -105,7 +116,8 @@ class OutboundCall:
     def succeeded(self, data: bytes) -> None:
         """Take the result."""
         try:
-            (value,) = self.peer.format.result(self.method.result_type).decode(data)
+            codec = self.peer.format.result(self.method.result_type)
+            (value,) = self.peer.streams.decode(codec, data) if self.method.has_result_streams else codec.decode(data)
         except RpcArgumentError as error:
             self.end(RpcArgumentError(f"the result of {self.method.full_name} doesn't fit: {error}"))
             return

@@ -17,6 +17,7 @@ from ._limits import RpcCallTimeouts, RpcLimits
 from ._link import Link
 from ._outbound_call import OutboundCall
 from ._reconnection import resume_calls
+from ._stream_table import StreamTable
 from ._system_messages import SYSTEM_MESSAGES
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._exception_info import info_from_error
@@ -53,6 +54,8 @@ class RpcPeer:
         """The identity of this peer object, which the other side compares to notice a restart."""
         self.outbound: OutboundCalls[OutboundCall] = OutboundCalls()
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
+        self.streams: StreamTable = StreamTable(self)
+        """The streams in both directions."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
         self.is_closing: bool = False
@@ -168,6 +171,7 @@ class RpcPeer:
         previous, self.link = self.link, link
         if previous is not None:
             self._fail_calls_of_link()
+            self.streams.link_lost()
             previous.close()
 
     def link_ready(self, link: Link, handshake: Handshake) -> None:
@@ -175,6 +179,8 @@ class RpcPeer:
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
         self._waiting = deque(self.outbound.waiting_to_be_sent())
+        # Before anything is sent that may have streams in it.
+        self.streams.link_ready(change, handshake.remote_peer_id)
         resume_calls(self, link, handshake, change)
         self.send_waiting()
 
@@ -184,6 +190,7 @@ class RpcPeer:
             return
         self.link = None
         self._fail_calls_of_link()
+        self.streams.link_lost()
 
     # Taking messages
 
@@ -211,6 +218,7 @@ class RpcPeer:
         self._waiting.clear()
         for call in self.outbound:
             call.end(self.closed_error())
+        self.streams.end(self.closed_error())
 
     async def aclose(self) -> None:
         """Close the peer: open calls end with an error, running handlers are cancelled, and no new calls are made.
@@ -238,12 +246,19 @@ class RpcPeer:
             self._waiting = deque(call for call in waiting if self.outbound.get(call.id) is call)
 
     async def _send_no_wait(self, method: MethodDefinition, values: Sequence[Any]) -> None:
-        args = self.format.arguments(method.argument_types).encode(values)
+        codec = self.format.arguments(method.argument_types)
+        args = b""
+        if method.has_argument_streams:
+            self.streams.check(codec, method.argument_types, values)
+        else:
+            args = codec.encode(values)
         self._check_open()
         link = self.link
         if link is not None and not link.is_writable:
             await link.wait_writable()
         if link is not None and link.is_open:
+            if method.has_argument_streams:
+                args = self.streams.encode(codec, method.argument_types, values)
             link.post(RpcMessage(method.wire_name, 0, 0, args))
 
     def _handle_call(self, message: RpcMessage) -> None:

@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Final
 from ._errors import RpcArgumentError, RpcError
 from ._reconnection import answer_reconnect
 from .protocol._message import RpcMessage
-from .protocol._system_calls import CANCEL, DISCONNECT, ERROR, KEEP_ALIVE, MATCH, NOT_FOUND, OK, RECONNECT
+from .protocol._system_calls import (
+    ACK,
+    ACK_END,
+    BATCH,
+    CANCEL,
+    DISCONNECT,
+    END,
+    ERROR,
+    ITEM,
+    KEEP_ALIVE,
+    MATCH,
+    NOT_FOUND,
+    OK,
+    RECONNECT,
+)
 
 if TYPE_CHECKING:
     from ._link import Link
@@ -52,9 +66,14 @@ def _on_keep_alive(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
         (ids,) = codec.decode(message.args)
     except RpcArgumentError:
         return
-    if ids:
-        # No objects are shared here, so the other side should stop counting on them.
-        peer.post(RpcMessage(DISCONNECT, 0, 0, codec.encode((ids,))))
+    unknown = peer.streams.keep_alive_received(ids)
+    if unknown:
+        # They aren't here, so the other side should stop counting on them.
+        peer.post(RpcMessage(DISCONNECT, 0, 0, codec.encode((unknown,))))
+
+
+def _on_stream_message(peer: "RpcPeer", link: "Link", message: RpcMessage) -> None:
+    peer.streams.handle(message)
 
 
 SYSTEM_MESSAGES: Final[dict[str, Callable[["RpcPeer", "Link", RpcMessage], None]]] = {
@@ -65,5 +84,11 @@ SYSTEM_MESSAGES: Final[dict[str, Callable[["RpcPeer", "Link", RpcMessage], None]
     NOT_FOUND: _on_not_found,
     RECONNECT: answer_reconnect,
     KEEP_ALIVE: _on_keep_alive,
+    DISCONNECT: _on_stream_message,
+    ACK: _on_stream_message,
+    ACK_END: _on_stream_message,
+    ITEM: _on_stream_message,
+    BATCH: _on_stream_message,
+    END: _on_stream_message,
 }
 """What takes a system message, by its wire name."""
