@@ -4,7 +4,10 @@ Names, numbers of parameters and cancellation slots are those of the reference's
 on either side. Times are milliseconds, as there.
 """
 
+from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from refusion import compute_method
 from refusion.rpc import RpcNoWait, rpc_method, rpc_service
@@ -104,6 +107,10 @@ class CounterApi(StreamApi):
         raise NotImplementedError
 
     @compute_method
+    async def get_failing(self, key: str) -> int:
+        raise NotImplementedError
+
+    @compute_method
     async def get_value(self, value: int) -> int:
         raise NotImplementedError
 
@@ -156,4 +163,61 @@ class MatrixRpcApi:
         raise NotImplementedError
 
     async def get_invocation_count(self, call_key: int) -> int:
+        raise NotImplementedError
+
+
+class Point(Struct, frozen=True, rename="pascal"):
+    """A DTO with .NET's names."""
+
+    left_side: int
+    is_top: bool
+    label: str | None = None
+
+
+@rpc_service(name="IValueService")
+class ValueApi:
+    """Gives back what it gets."""
+
+    async def echo_int(self, value: int) -> int:
+        raise NotImplementedError
+
+    async def echo_float(self, value: float) -> float:
+        raise NotImplementedError
+
+    async def echo_text(self, value: str) -> str:
+        raise NotImplementedError
+
+    async def echo_flag(self, value: bool) -> bool:
+        raise NotImplementedError
+
+    async def echo_bytes(self, value: bytes) -> bytes:
+        raise NotImplementedError
+
+    async def echo_list(self, value: list[list[int]]) -> list[list[int]]:
+        raise NotImplementedError
+
+    async def echo_map(self, value: dict[str, float | None]) -> dict[str, float | None]:
+        raise NotImplementedError
+
+    async def echo_point(self, value: Point) -> Point:
+        raise NotImplementedError
+
+    async def echo_time(self, value: datetime) -> datetime:
+        raise NotImplementedError
+
+    async def missing(self) -> int:
+        raise NotImplementedError
+
+
+@rpc_service(name="ICallerService")
+class CallerApi:
+    """Calls back who calls it: `BasicApi` and `CounterApi` there."""
+
+    async def ask_back(self, name: str) -> str:
+        raise NotImplementedError
+
+    async def fail_back(self, message: str) -> str:
+        raise NotImplementedError
+
+    async def read_back(self, key: str) -> int:
         raise NotImplementedError

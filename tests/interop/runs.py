@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Outcome", "Process", "missing", "python_host", "run_script", "running", "typescript_folder"]
+__all__ = [
+    "Outcome",
+    "Process",
+    "missing",
+    "python_host",
+    "run_script",
+    "running",
+    "typescript_folder",
+    "typescript_server",
+]
 
 VARIABLE = "REFUSION_TS"
 ROOT = Path(__file__).parents[2]
@@ -104,6 +113,11 @@ def running(command: Sequence[str], env: Mapping[str, str] | None = None) -> Ite
 def python_host(*options: str) -> list[str]:
     """Return the command of the Python server of these tests."""
     return [sys.executable, "-W", "error", "-m", "tests.interop.host", *options]
+
+
+def typescript_server(*options: str) -> list[str]:
+    """Return the command of the TypeScript server of these tests."""
+    return ["node", str(Path(__file__).parent / "typescript_server.mjs"), *options]
 
 
 class Outcome(NamedTuple):

@@ -71,6 +71,13 @@ class CounterService(CounterApi):
         return self._counters.get(key, 0)
 
     @compute_method
+    async def get_failing(self, key: str) -> int:
+        value = await self.get_counter(key)
+        if value == 0:
+            raise RuntimeError(f"{key} is zero")
+        return value
+
+    @compute_method
     async def get_value(self, value: int) -> int:
         return value
 

@@ -32,8 +32,10 @@ AT_ONCE = 6
 LONGEST = 90.0
 """How long one scenario may take, in seconds; the longest takes a third of that."""
 
-REASON = missing(SCRIPT, "node_modules/tsx", "node_modules/ws", "packages/fusion-rpc/dist")
-pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON), pytest.mark.timeout(300)]
+if reason := missing(SCRIPT, "node_modules/tsx", "node_modules/ws", "node_modules/@actuallab/fusion-rpc/dist"):
+    pytest.skip(reason, allow_module_level=True)
+
+pytestmark = pytest.mark.timeout(300)
 
 Run = tuple[str, str, str]
 
