@@ -14,9 +14,10 @@ from refusion.rpc import RpcNoWait, rpc_method, rpc_service
 
 try:
     # TODO: no guard as soon as refusion.rpc has streams.
-    from refusion.rpc import RpcStream  # type: ignore[attr-defined]
+    from refusion.rpc import RpcStream, RpcStreamLost  # type: ignore[attr-defined]
 except ImportError:
     RpcStream: Any = None
+    RpcStreamLost: Any = None
 
 HAS_STREAMS = RpcStream is not None
 
