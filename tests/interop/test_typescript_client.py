@@ -2,10 +2,14 @@
 
 Each scenario has a server process of its own, since scenarios count what was called. Most of their time is waiting for
 the clock, so a few run at once; a test waits for its own, and shows what both sides have said when it fails.
+
+The script goes by the clock: some of its steps have to be done within 50 ms. On a busy machine a scenario may miss that
+through no fault of either side, so one that fails is tried again, with fewer others beside it.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 
 import pytest
 
@@ -29,6 +33,7 @@ SCENARIOS = (
 )
 NEED_STREAMS = {"stream-no-reconnect", "all"}
 AT_ONCE = 6
+TRIES = 3
 LONGEST = 90.0
 """How long one scenario may take, in seconds; the longest takes a third of that."""
 
@@ -40,7 +45,20 @@ pytestmark = pytest.mark.timeout(300)
 Run = tuple[str, str, str]
 
 
+_again = Lock()
+
+
 def play(scenario: str, format: str, transport: str) -> str:
+    """Run a scenario; returns what was wrong, if it was so each time."""
+    problem = play_once(scenario, format, transport)
+    for _ in range(TRIES - 1):
+        if problem:
+            with _again:
+                problem = play_once(scenario, format, transport)
+    return problem
+
+
+def play_once(scenario: str, format: str, transport: str) -> str:
     """Run a scenario; returns what was wrong."""
     try:
         with running(python_host("--format", format, "--transport", transport)) as host:
