@@ -2,7 +2,7 @@
 
 What the side under test says is compared with what the recorded one has said: method, id and values of each message on
 each connection, in order as far as messages are about the same call or stream. These differences are allowed, all of
-them because the recorded side is TypeScript and ours does as .NET does (chapter 16 of the protocol's description), or
+them because the recorded side is TypeScript and ours does as .NET does, or
 because the protocol leaves it open:
 
 - ids of hubs and peers are ours; a server names its peer as the host of a stream, where TypeScript names its hub;
