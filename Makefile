@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench interop clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -33,6 +33,9 @@ format: $(READY)  ## format and fix what can be fixed
 
 bench: $(READY)  ## the kernel beside its peers
 	$(BIN)/python -m benchmarks.bench_kernel $(ARGS)
+
+interop: $(READY)  ## with the TypeScript packages of Fusion; REFUSION_TS is their built `ts` folder
+	REFUSION_TS="$(REFUSION_TS)" $(BIN)/python -m pytest -q -p no:cacheprovider tests/interop $(ARGS)
 
 clean:  ## remove everything that was made
 	rm -rf $(VENV) .venv-* build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,196 @@
+// A server with the services of contracts.py, written with the TypeScript packages of ActualLab.Fusion:
+//     REFUSION_TS=/path/to/ts node tests/interop/typescript_server.mjs [--port N] [--keep-alive-period MS]
+//         [--keep-alive-timeout MS]
+// A connection with `peers=client` in its URL gets the peer of the client's id, as at a .NET server; others get a new
+// peer each, as the packages' own accept helper does it.
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const require = createRequire(join(process.env.REFUSION_TS, 'package.json'));
+const { WebSocketServer } = require('ws');
+const rpc = require('@actuallab/rpc');
+const { MutableState } = require('@actuallab/fusion');
+const { FusionHub, defineComputeService } = require('@actuallab/fusion-rpc');
+
+const { values: options } = parseArgs({
+  options: {
+    port: { type: 'string', default: '0' },
+    'keep-alive-period': { type: 'string', default: '10000' },
+    'keep-alive-timeout': { type: 'string', default: '25000' },
+  },
+});
+
+const hub = new FusionHub();
+hub.limits = new rpc.RpcLimits({
+  keepAlivePeriodMs: Number(options['keep-alive-period']),
+  keepAliveTimeoutMs: Number(options['keep-alive-timeout']),
+});
+
+const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
+
+// Handlers of regular calls aren't told who calls them.
+const callers = new AsyncLocalStorage();
+const dispatch = hub.serviceHost.dispatch.bind(hub.serviceHost);
+hub.serviceHost.dispatch = (method, args, context) =>
+  callers.run(context?.peer, () => dispatch(method, args, context));
+
+// Regular calls
+
+const basicService = rpc.defineRpcService('ITypeScriptTestService', {
+  Add: { args: [0, 0], wireArgCount: 2 },
+  'Add:3': { args: [0, 0, 0], wireArgCount: 3 },
+  Greet: { args: [''], wireArgCount: 1 },
+  Negate: { args: [false], wireArgCount: 1 },
+  Divide: { args: [0, 0], wireArgCount: 2 },
+  Echo: { args: [''], wireArgCount: 1 },
+  Throw: { args: [''], wireArgCount: 1 },
+  SlowEcho: { args: ['', 0], wireArgCount: 2 },
+  GetSlowEchoInvocationCount: { args: [], wireArgCount: 0 },
+  ResetSlowEchoCounter: { args: [], wireArgCount: 0 },
+});
+
+let slowEchoCount = 0;
+hub.addService(basicService, {
+  Add: (...numbers) => numbers.reduce((sum, number) => sum + number, 0),
+  Greet: name => `Hello, ${name}!`,
+  Negate: value => !value,
+  Divide: (a, b) => a / b,
+  Echo: message => message,
+  Throw: message => {
+    throw new RangeError(message);
+  },
+  SlowEcho: async (marker, delay) => {
+    slowEchoCount += 1;
+    await pause(delay);
+    return marker;
+  },
+  GetSlowEchoInvocationCount: () => slowEchoCount,
+  ResetSlowEchoCounter: () => {
+    slowEchoCount = 0;
+  },
+});
+
+const echoes = ['EchoInt', 'EchoFloat', 'EchoText', 'EchoFlag', 'EchoBytes', 'EchoList', 'EchoMap', 'EchoPoint', 'EchoTime'];
+hub.addService(
+  rpc.defineRpcService('IValueService', Object.fromEntries(echoes.map(name => [name, { args: [null] }]))),
+  Object.fromEntries(echoes.map(name => [name, value => value])),
+);
+
+// Computed values and streams
+
+const counterService = defineComputeService('ITypeScriptTestComputeService', {
+  Add: { args: [0, 0], callTypeId: 0 },
+  GetCounter: { args: [''] },
+  GetValue: { args: [0] },
+  GetFailing: { args: [''] },
+  Set: { args: ['', 0], callTypeId: 0 },
+  Increment: { args: [''], callTypeId: 0 },
+  GetCounterNonCompute: { args: [''], callTypeId: 0 },
+  Notify: { args: [''], callTypeId: 0, returns: rpc.RpcType.noWait },
+  GetNotifications: { args: [], callTypeId: 0 },
+  StreamInt32: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
+  StreamInt32NoReconnect: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
+  SlowStream: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
+  SumStream: { args: [null], callTypeId: 0 },
+  GetOpenStreamCount: { args: [], callTypeId: 0 },
+});
+
+const counters = new Map();
+const counter = key => {
+  if (!counters.has(key))
+    counters.set(key, new MutableState(0));
+  return counters.get(key);
+};
+const notifications = [];
+let openStreams = 0;
+
+async function* numbers(count, interval = 0) {
+  openStreams += 1;
+  try {
+    for (let number = 0; number < count; number++) {
+      yield number;
+      if (interval)
+        await pause(interval);
+    }
+  } finally {
+    openStreams -= 1;
+  }
+}
+
+hub.addService(counterService, {
+  Add: (a, b) => a + b,
+  GetCounter: key => counter(key).use(),
+  GetValue: value => value,
+  GetFailing: key => {
+    const value = counter(key).use();
+    if (value === 0)
+      throw new Error(`${key} is zero`);
+    return value;
+  },
+  Set: (key, value) => counter(key).set(value),
+  Increment: key => counter(key).set(counter(key).value + 1),
+  GetCounterNonCompute: key => counter(key).value,
+  Notify: text => {
+    notifications.push(text);
+  },
+  GetNotifications: () => notifications,
+  StreamInt32: count => numbers(count),
+  StreamInt32NoReconnect: count => new rpc.RpcStream(numbers(count), { allowReconnect: false }),
+  SlowStream: count => numbers(count, 20),
+  SumStream: async reference => {
+    let sum = 0;
+    for await (const number of rpc.toRpcStream(reference, callers.getStore()))
+      sum += number;
+    return sum;
+  },
+  GetOpenStreamCount: () => openStreams,
+});
+
+// Calls in the other direction
+
+const askedService = rpc.defineRpcService('ITypeScriptTestService', {
+  Greet: { args: [''], wireArgCount: 1 },
+  Throw: { args: [''], wireArgCount: 1 },
+});
+const watchedService = defineComputeService('ITypeScriptTestComputeService', { GetCounter: { args: [''] } });
+
+hub.addService(
+  rpc.defineRpcService('ICallerService', {
+    AskBack: { args: [''] },
+    FailBack: { args: [''] },
+    ReadBack: { args: [''] },
+  }),
+  {
+    AskBack: name => hub.addClient(callers.getStore(), askedService).Greet(name),
+    FailBack: message =>
+      hub.addClient(callers.getStore(), askedService).Throw(message).then(
+        () => 'no error',
+        error => `${error.typeName}: ${error.message}`,
+      ),
+    ReadBack: key => hub.addClient(callers.getStore(), watchedService).GetCounter(key),
+  },
+);
+
+// Connections
+
+const http = createServer();
+new WebSocketServer({ server: http, path: '/rpc/ws' }).on('connection', (socket, request) => {
+  const query = new URL(request.url, 'ws://localhost').searchParams;
+  const format = rpc.RpcSerializationFormat.tryGet(query.get('f') ?? 'json5np');
+  if (!format) {
+    socket.close(rpc.RPC_CLOSE_CODE_UNSUPPORTED_FORMAT, 'Unsupported format');
+    return;
+  }
+  const id = query.get('peers') === 'client' ? `${query.get('clientId')}-${format.key}` : crypto.randomUUID();
+  const peer = hub.getServerPeer(rpc.RpcRefBuilder.forServer(id));
+  peer.serializationFormat = format;
+  peer.accept(new rpc.RpcWebSocketConnection(socket, format.isBinary, format, hub.registry));
+});
+
+http.listen(Number(options.port), '127.0.0.1', () => {
+  console.log(`serving at ws://127.0.0.1:${http.address().port}/rpc/ws`);
+});
