@@ -4,12 +4,13 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-to-bench
 ARGS ?=
 
-.PHONY: help demo test check format bench interop clean
+.PHONY: help demo test check format bench bench-rpc bench-connections interop clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: $(READY)  ## live stock prices from a server that crashes and comes back; ARGS="--seconds 5 --plain"
 	@$(BIN)/python -m samples.stocks $(ARGS)
@@ -31,8 +32,14 @@ format: $(READY)  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
-bench: $(READY)  ## the kernel beside its peers
+bench: $(BENCH_READY)  ## the kernel beside its peers; ARGS=--quick for a look, here and below
 	$(BIN)/python -m benchmarks.bench_kernel $(ARGS)
+
+bench-rpc: $(BENCH_READY)  ## remote calls beside grpc.aio, hand-written JSON-RPC and others
+	$(BIN)/python -m benchmarks.bench_rpc $(ARGS)
+
+bench-connections: $(BENCH_READY)  ## memory of idle connections, and telling thousands of clients
+	$(BIN)/python -m benchmarks.bench_connections $(ARGS)
 
 interop: $(READY)  ## with the TypeScript packages of Fusion; REFUSION_TS is their built `ts` folder
 	REFUSION_TS="$(REFUSION_TS)" $(BIN)/python -m pytest -q -p no:cacheprovider tests/interop $(ARGS)
@@ -52,5 +59,14 @@ $(READY): pyproject.toml
 		$(PYTHON) -m venv $(VENV) && \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1" && \
 		$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]" --group dev; \
+	fi
+	@touch $@
+
+# What only benchmarks need isn't installed for tests.
+$(BENCH_READY): $(READY) pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install -q --python $(BIN)/python --group bench; \
+	else \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --group bench; \
 	fi
 	@touch $@

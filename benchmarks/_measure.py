@@ -1,6 +1,7 @@
 """Interleaved measuring: A, B, C, A, B, C, …, so that a machine whose speed drifts is as unfair to all."""
 
 import gc
+import os
 import statistics
 import sys
 import sysconfig
@@ -8,7 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Case", "describe_interpreter", "measure", "report"]
+__all__ = ["Case", "describe_interpreter", "describe_load", "measure", "report"]
+
+_BUSY = 0.7
 
 
 @dataclass
@@ -62,11 +65,19 @@ def report(title: str, rows: list[tuple[str, float, float | None, float | None]]
         print(text)
 
 
-def describe_interpreter() -> str:
-    """Return what the numbers depend on most: the interpreter and how it was built."""
+def describe_interpreter(loop: str = "asyncio's own event loop") -> str:
+    """Return what the numbers depend on most: the interpreter, how it was built, and the event loop."""
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
     optimised = "--enable-optimizations" in flags
     return (
         f"{sys.implementation.name} {sys.version.split()[0]}, "
-        f"{'with' if optimised else 'without'} profile-guided optimisation, asyncio's own event loop"
+        f"{'with' if optimised else 'without'} profile-guided optimisation, {loop}"
     )
+
+
+def describe_load() -> str | None:
+    """Return a warning if others use the machine: rates are low then, while CPU times hardly change."""
+    busy = os.getloadavg()[0]
+    if busy < _BUSY:
+        return None
+    return f"WARNING: others use the machine (load {busy:.1f}): of the figures below only CPU times can be trusted"
