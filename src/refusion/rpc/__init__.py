@@ -24,6 +24,7 @@ from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
 from ._hub import RpcHub as RpcHub
 from ._inbound_call import InboundCall as InboundCall
 from ._inbound_call import current_peer as current_peer
+from ._inbound_context import InboundContext as InboundContext
 from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall

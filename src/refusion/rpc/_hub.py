@@ -11,6 +11,7 @@ from ._call_kind import RpcCallKind, SystemMethod
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError, RpcDisconnected, RpcError, RpcServiceNotFound, RpcUnsupportedFormat
+from ._inbound_context import InboundContext
 from ._limits import RpcLimits
 from ._link import Link
 from ._peer import RpcPeer
@@ -149,6 +150,24 @@ class RpcHub:
         if message.call_type not in self.call_kinds or message.call_type not in (0, found[0].kind):
             raise RpcError(f"Invalid CallTypeId: {message.call_type}.")
         return found
+
+    @property
+    def services(self) -> tuple[ServiceDefinition, ...]:
+        """What is served, in the order in which it was added."""
+        return tuple([definition for definition, _ in self._services.values()])
+
+    async def invoke(self, context: InboundContext) -> Any:
+        """Run a method that is served here, and return its result.
+
+        Raises:
+            Exception: What the method raises.
+        """
+        method, implementation = self._methods[context.method.wire_name]
+        return await method.call(implementation, context.arguments)
+
+    def filter_error(self, error: BaseException) -> BaseException:
+        """Return what of an error of a method may be told to the outside."""
+        return error
 
     @property
     def is_closed(self) -> bool:
