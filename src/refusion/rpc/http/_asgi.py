@@ -56,7 +56,8 @@ def locate(scope: Scope, path: str) -> tuple[str, str] | None:
     for count in range(len(segments) + 1):
         mounted, own = "".join(segments[:count]), "".join(segments[count:])
         if root.endswith(mounted) and f"{inner}/".startswith(f"{own}/"):
-            return root + own, inner[len(own) :]
+            # Some frameworks end every path below a mount with a slash.
+            return root + own, inner[len(own) :].rstrip("/")
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from refusion._base._logging import logger
-from refusion.rpc._inbound_context import InboundContext
+from refusion.rpc import InboundContext
 
 from ._asgi import Receive, Response, Send, respond, start_response, wait_gone
 from ._problems import PROBLEM_TYPE, ProblemError, encode_problem, problem_of
@@ -118,9 +118,8 @@ async def _run_unattended(hub: "ServingHub", context: InboundContext) -> None:
 
 
 def _failure(hub: "ServingHub", route: MethodRoute, error: BaseException) -> Response:
-    shown = hub.error_filter(error) if isinstance(error, Exception) else error
     name = route.definition.full_name
-    problem = problem_of(error, shown, name)
+    problem = problem_of(error, hub.filter_error(error), name)
     if problem.problem.status == 500:
         logger.error("%s failed", name, exc_info=error)
     return problem_response(problem)

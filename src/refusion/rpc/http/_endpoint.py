@@ -7,9 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from refusion._base._logging import logger
-from refusion.rpc._contract import ServiceDefinition
-from refusion.rpc._errors import RpcContractError
-from refusion.rpc._inbound_context import InboundContext
+from refusion.rpc import InboundContext, RpcContractError, ServiceDefinition
 from refusion.rpc.protocol._limits import MAX_ARGUMENT_BYTES
 
 from ._asgi import ClientGone, Receive, Response, Scope, Send, follow_lifespan, locate, read_body, respond
@@ -46,8 +44,8 @@ class ServingHub(Protocol):
         """Run a method and return its result."""
         ...
 
-    def error_filter(self, error: Exception) -> Exception:
-        """Return what may be told to the outside of an error."""
+    def filter_error(self, error: BaseException) -> BaseException:
+        """Return what of an error of a method may be told to the outside."""
         ...
 
 
@@ -72,6 +70,7 @@ class RpcHttpEndpoint:
         *,
         title: str = "RPC services",
         version: str = "1",
+        server_url: str | None = None,
         max_body_bytes: int = MAX_ARGUMENT_BYTES,
     ) -> None:
         """Create an endpoint.
@@ -82,6 +81,8 @@ class RpcHttpEndpoint:
                 at the first part of it, counts as that part.
             title: The title of the OpenAPI document.
             version: The version of the services, as the OpenAPI document has it.
+            server_url: Where clients find the services, as the OpenAPI document has it; by default what the
+                server and the framework say, which may not know of a proxy in front of them.
             max_body_bytes: How large the body of a request may be; by default as large as the arguments of an
                 RPC call.
 
@@ -95,6 +96,7 @@ class RpcHttpEndpoint:
         self.path: str = path.rstrip("/")
         self.title: str = title
         self.version: str = version
+        self.server_url: str | None = server_url
         self.max_body_bytes: int = max_body_bytes
         self._hub = hub
         self._services: tuple[ServiceDefinition, ...] = ()
@@ -122,12 +124,12 @@ class RpcHttpEndpoint:
         """Return the OpenAPI document of what is served now.
 
         Args:
-            server_url: Where the services are; by default the endpoint's path.
+            server_url: Where the services are; by default the endpoint's `server_url`, or its path.
 
         Raises:
             RpcContractError: If a type has no JSON schema; names the method.
         """
-        url = self.path if server_url is None else server_url
+        url = server_url or self.server_url or self.path or "/"
         return create_openapi(self._hub.services, title=self.title, version=self.version, server_url=url)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +179,7 @@ class RpcHttpEndpoint:
         _ = self._current_routes()
         if self._document is None or self._document[0] != base:
             try:
-                document = self.openapi(quote(base) or "/")
+                document = self.openapi(self.server_url or quote(base))
             except RpcContractError as error:
                 logger.error("the services can't be described", exc_info=error)
                 raise ProblemError(500, f"the services can't be described: {error}") from error

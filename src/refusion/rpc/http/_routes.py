@@ -106,7 +106,7 @@ class Routes:
         Raises:
             ProblemError: If there is none, or more than one.
         """
-        service, _, method = rest.strip("/").rpartition("/")
+        service, _, method = rest.removeprefix("/").rpartition("/")
         if not service:
             # One name is that of a service, whose methods are told then.
             service, method = method, ""

@@ -1,7 +1,7 @@
 """Streams in signatures: as a result one is sent line by line; elsewhere plain HTTP has no place for one."""
 
 from collections.abc import Iterator
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -42,11 +42,18 @@ def has_stream(declared: Any) -> bool:
 def _parts(node: Any) -> Iterator[Any]:
     """Give the types that a type is made of."""
     for name in node.__struct_fields__:
-        value = getattr(node, name)
-        parts = cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,)
-        for part in parts:
-            if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
-                yield part
+        yield from _types_in(getattr(node, name))
+
+
+def _types_in(value: Any) -> Iterator[Any]:
+    match value:
+        case msgspec.inspect.Type() | msgspec.inspect.Field():
+            yield value
+        case [*parts]:
+            for part in parts:
+                yield from _types_in(part)
+        case _:
+            pass
 
 
 def _stream_class() -> type[Any] | None:

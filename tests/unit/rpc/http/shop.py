@@ -155,13 +155,13 @@ class WatchedHub(FusionHub):
     def __init__(self) -> None:
         super().__init__()
         self.contexts: list[InboundContext] = []
-        self.shown: dict[type[Exception], Exception] = {}
+        self.shown: dict[type[BaseException], BaseException] = {}
 
     async def invoke(self, context: InboundContext) -> Any:
         self.contexts.append(context)
         return await super().invoke(context)
 
-    def error_filter(self, error: Exception) -> Exception:
+    def filter_error(self, error: BaseException) -> BaseException:
         return self.shown.get(type(error), error)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from refusion import invalidate
 from refusion.rpc.http import RpcHttpEndpoint
+from refusion.testing import settle
 
 from .shop import ShopService, WatchedHub, ask, post, under_uvicorn
 
@@ -95,6 +96,20 @@ async def test_a_call_that_nobody_waits_for_outlives_its_client_and_its_error_is
     while not caplog.records:
         await asyncio.sleep(0)
     assert "Shop.tell failed, and nobody waits for it" in caplog.text
+
+
+async def test_a_server_that_gives_up_cancels_even_what_nobody_waits_for(
+    endpoint: RpcHttpEndpoint, service: ShopService, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = asyncio.ensure_future(ask(endpoint, "/rpc/http/Shop/Tell", b'["a"]'))
+    await service.logged("told a")
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    service.gate("a").set()
+    await settle()
+    assert "heard a" not in service.log
+    assert caplog.records == []
 
 
 async def test_a_compute_method_is_answered_from_the_cache_while_it_is_true(

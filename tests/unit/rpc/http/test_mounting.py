@@ -51,7 +51,13 @@ async def test_it_may_be_mounted_anywhere_and_knows_where_it_is(
 
 @pytest.mark.parametrize(
     ("root", "path"),
-    [("", "/rpc/http/Shop/Add"), ("/api", "/api/rpc/http/Shop/Add"), ("/api", "/rpc/http/Shop/Add")],
+    [
+        ("", "/rpc/http/Shop/Add"),
+        ("", "/rpc/http/Shop/Add/"),
+        ("/api", "/api/rpc/http/Shop/Add"),
+        ("/api", "/rpc/http/Shop/Add"),
+        ("/api/", "/api/rpc/http/Shop/Add"),
+    ],
 )
 async def test_the_mount_may_be_in_the_path_or_not(hub: WatchedHub, service: ShopService, root: str, path: str) -> None:
     answer = await ask(RpcHttpEndpoint(hub), path, b"[1]", root_path=root)

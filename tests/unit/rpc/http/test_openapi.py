@@ -1,21 +1,26 @@
 """The document that describes the services: valid, complete, and the same every time."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 import httpx
 import jsonschema
 import msgspec
+import pydantic
 import pytest
 from openapi_spec_validator import validate
 
 from refusion.rpc import RpcContractError, RpcHub, RpcNoWait, ServiceDefinition
 from refusion.rpc.formats._hooks import WireValue
-from refusion.rpc.http import RpcHttpEndpoint, create_openapi
+from refusion.rpc.http import RpcHttpEndpoint, _schemas, create_openapi
+from refusion.rpc.http._arguments import JSON
 
 from .shop import Shop, ShopService, WatchedHub, ask, post
 
@@ -127,6 +132,13 @@ async def test_it_knows_where_it_was_mounted(endpoint: RpcHttpEndpoint) -> None:
         assert document["servers"] == [{"url": f"{root}/rpc/http".replace(" ", "%20")}]
 
 
+async def test_where_the_services_are_may_be_said(hub: WatchedHub) -> None:
+    endpoint = RpcHttpEndpoint(hub, server_url="https://example.com/calls")
+    document = (await ask(endpoint, "/api/rpc/http/openapi.json/", verb="GET", root_path="/api")).json
+    assert document["servers"] == endpoint.openapi()["servers"] == [{"url": "https://example.com/calls"}]
+    assert endpoint.openapi("/here")["servers"] == [{"url": "/here"}]
+
+
 async def test_a_service_that_is_added_later_is_in_it(endpoint: RpcHttpEndpoint, hub: WatchedHub) -> None:
     class Late:
         async def hello(self) -> str:
@@ -233,6 +245,73 @@ def test_a_type_may_say_its_schema() -> None:
     assert request["schema"]["properties"]["handle"] == {"type": "string"}
     response = document["paths"]["/Described/Described"]["post"]["responses"]["200"]["content"]["application/json"]
     assert response["schema"] == {"type": "string", "const": "handle"}
+
+
+class Timer:
+    async def measure(self, span: timedelta, share: Decimal, spans: dict[str, list[timedelta]]) -> Any:
+        raise NotImplementedError
+
+
+class TimerService(Timer):
+    async def measure(self, span: timedelta, share: Decimal, spans: dict[str, list[timedelta]]) -> Any:
+        return {}
+
+
+@pytest.mark.parametrize("span", [timedelta(days=3, seconds=5, microseconds=7), timedelta(seconds=-1), timedelta()])
+async def test_spans_and_decimals_are_described_as_they_are_written(span: timedelta) -> None:
+    document = describe(Timer)
+    request = document["paths"]["/Timer/Measure"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    given: dict[str, Any] = {"span": span, "share": Decimal("1.5"), "spans": {"a": [span]}}
+    types: list[Any] = [timedelta, Decimal, dict[str, list[timedelta]]]
+    written = {
+        name: json.loads(JSON.arguments((type_,)).encode((value,)))
+        for type_, (name, value) in zip(types, given.items(), strict=True)
+    }
+    jsonschema.validate(written, request)
+    assert (request["properties"]["span"].get("format") == "duration") == written["span"].strip("-").startswith("P")
+    async with RpcHub() as hub:
+        hub.add_service(Timer, TimerService())
+        answer = await ask(RpcHttpEndpoint(hub), "/rpc/http/Timer/Measure", json.dumps(written).encode())
+        assert answer.status == 200
+
+
+def test_a_form_of_ones_own_takes_the_place_of_msgspecs_in_every_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_schemas._FORMS, "duration", {"type": "string", "pattern": "x"})
+    request = describe(Timer)["paths"]["/Timer/Measure"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    own = {"type": "string", "pattern": "x"}
+    assert request["properties"]["span"] == own
+    assert request["properties"]["spans"]["additionalProperties"]["items"] == own
+
+
+class Colour(pydantic.BaseModel):
+    name: str
+
+
+class Paint(pydantic.BaseModel):
+    colours: list[Colour]
+    litres: float = pydantic.Field(1.0, alias="Litres")
+
+
+def test_pydantic_models_say_their_schema() -> None:
+    class Painter:
+        async def paint(self, paints: list[Paint]) -> Colour:
+            raise NotImplementedError
+
+    document = describe(Painter)
+    validate(document)  # type: ignore[arg-type]
+    request = document["paths"]["/Painter/Paint"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    jsonschema.validate({"paints": [{"colours": [{"name": "red"}], "Litres": 2}]}, resolve(document, request))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"paints": [{"colours": [{"name": 1}]}]}, resolve(document, request))
+
+    own = msgspec.defstruct("Colour", [("code", int)])
+
+    class Mixer:
+        async def mix(self, paint: Paint, colour: own) -> None:  # type: ignore[valid-type]
+            raise NotImplementedError
+
+    with pytest.raises(RpcContractError, match="Colour: a pydantic model and another class have this name"):
+        describe(Mixer)
 
 
 def test_a_default_is_written_as_it_travels_or_is_an_error() -> None:

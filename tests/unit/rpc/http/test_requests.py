@@ -138,6 +138,7 @@ async def test_what_isnt_json_is_a_bad_request(endpoint: RpcHttpEndpoint, body: 
         ("Add", b"[1, 2, 3]", None, "Shop.add takes 2 arguments and 3 were given"),
         ("Add", b"[1, null]", "b", "argument 'b' of Shop.add: Expected `int`, got `null`"),
         ("Add", b"1", None, "the body must be a JSON object by parameter name, or a JSON array of values"),
+        ("Add", b"1e999", None, "the body can't be read: Number out of range"),
         ("Close", b'{"x": 1}', None, "Shop.close has no parameter 'x' (it has: none)"),
         ("Anything", b"[1e999]", "data", "argument 'data' of Shop.anything: Number out of range"),
         (

@@ -42,6 +42,19 @@ class Page(msgspec.Struct):
     lines: RpcStream[str]
 
 
+class Tree(msgspec.Struct):
+    """Refers to itself."""
+
+    children: "list[Tree]" = []
+    pages: tuple[dict[str, Page | None], int] | None = None
+
+
+class Family(msgspec.Struct):
+    """Refers to itself, and has no streams."""
+
+    members: "list[Family]" = []
+
+
 class Item(msgspec.Struct):
     number: int
     text: str = "a\nb"
@@ -63,7 +76,10 @@ class Feed:
     async def upload_pages(self, pages: list[Page]) -> int:
         raise NotImplementedError
 
-    async def size(self, text: str) -> int:
+    async def upload_tree(self, tree: Tree) -> int:
+        raise NotImplementedError
+
+    async def size(self, text: str, family: Family | None = None) -> int:
         raise NotImplementedError
 
 
@@ -102,7 +118,10 @@ class FeedService(Feed):
     async def upload_pages(self, pages: list[Page]) -> int:
         raise AssertionError
 
-    async def size(self, text: str) -> int:
+    async def upload_tree(self, tree: Tree) -> int:
+        raise AssertionError
+
+    async def size(self, text: str, family: Family | None = None) -> int:
         return len(text)
 
 
@@ -199,6 +218,7 @@ async def test_a_stream_that_breaks_off_doesnt_look_complete(client: httpx.Async
     [
         ("Upload", "argument 'lines' of Feed.upload has a stream in it"),
         ("UploadPages", "argument 'pages' of Feed.upload_pages has a stream in it"),
+        ("UploadTree", "argument 'tree' of Feed.upload_tree has a stream in it"),
         ("Page", "the result of Feed.page has a stream in it"),
     ],
 )
