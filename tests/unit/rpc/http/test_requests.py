@@ -141,20 +141,22 @@ async def test_what_isnt_json_is_a_bad_request(endpoint: RpcHttpEndpoint, body: 
         ("Add", b"1e999", None, "the body can't be read: Number out of range"),
         ("Close", b'{"x": 1}', None, "Shop.close has no parameter 'x' (it has: none)"),
         ("Anything", b"[1e999]", "data", "argument 'data' of Shop.anything: Number out of range"),
-        (
-            "PlaceOrder",
-            b'{"order": {"items": [{"Name": "a"}, {"Name": "b", "Size": "tiny"}]}}',
-            "order",
-            "argument 'order' of Shop.place_order: Invalid enum value 'tiny' - at `$.items[1].Size`",
-        ),
     ],
 )
-async def test_what_doesnt_fit_is_told_with_the_argument_and_the_place_in_it(
+async def test_what_doesnt_fit_is_told_with_the_argument(
     endpoint: RpcHttpEndpoint, hub: WatchedHub, path: str, body: bytes, argument: str | None, told: str
 ) -> None:
     answer = await ask(endpoint, f"/rpc/http/Shop/{path}", body)
     assert (answer.status, answer.json["detail"], answer.json.get("argument")) == (422, told, argument)
     assert hub.contexts == []
+
+
+async def test_what_doesnt_fit_inside_of_an_argument_is_told_with_its_path(endpoint: RpcHttpEndpoint) -> None:
+    body = b'{"order": {"items": [{"Name": "a"}, {"Name": "b", "Size": "tiny"}]}}'
+    answer = await ask(endpoint, "/rpc/http/Shop/PlaceOrder", body)
+    assert (answer.status, answer.json["argument"]) == (422, "order")
+    assert "argument 'order' of Shop.place_order: Invalid enum value 'tiny'" in answer.json["detail"]
+    assert "items[1].Size" in answer.json["detail"]
 
 
 async def test_an_integer_may_be_written_as_javascript_writes_it(endpoint: RpcHttpEndpoint) -> None:

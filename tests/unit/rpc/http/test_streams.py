@@ -91,7 +91,9 @@ class FeedService(Feed):
         self.text = "a\nb"
 
     async def items(self, count: int) -> RpcStream[Item]:
-        return RpcStream(self._items(count))
+        # Kept, so that nobody but the endpoint closes it.
+        self.stream = RpcStream(self._items(count))
+        return self.stream
 
     async def _items(self, count: int) -> AsyncIterator[Item]:
         try:
@@ -179,6 +181,8 @@ async def test_a_client_that_doesnt_read_holds_the_stream_up(app: RpcHttpEndpoin
         await settle()
         assert (service.sent, len(lines)) == (number + 1, number)
         taken.release()
+    await settle()
+    # It waits for the client, so nothing is cancelled inside of the source.
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
