@@ -20,6 +20,7 @@ PACKAGES = (
     "refusion.remote",
     "refusion.rpc",
     "refusion.rpc.formats",
+    "refusion.rpc.http",
     "refusion.rpc.protocol",
     "refusion.rpc.transports",
     "refusion.states",

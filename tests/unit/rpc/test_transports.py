@@ -395,7 +395,7 @@ async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
     async def receive() -> Any:
         return next(events)
 
-    await endpoint({"type": "http"}, receive, send)
+    await endpoint({"type": "http", "method": "GET", "path": "/rpc/ws"}, receive, send)
     assert sent[0]["status"] == 426
     sent.clear()
     await endpoint({"type": "lifespan"}, receive, send)

@@ -1,11 +1,13 @@
-"""Serving in any ASGI server: `RpcEndpoint` is an ASGI application for the path that clients connect to.
+"""Serving in any ASGI server: `RpcEndpoint` is an ASGI application that clients reach a hub through.
 
 Mount it in Starlette, FastAPI or Litestar, or run it as it is under uvicorn. The server's own limits apply, too:
 give uvicorn `ws_per_message_deflate=False`, and leave `ws_max_size` at 16 MiB or more.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, final
+from typing import Final, Protocol, final
+
+from refusion.rpc.http import RpcHttpEndpoint, ServingHub
+from refusion.rpc.http._asgi import Receive, Response, Scope, Send, follow_lifespan, respond
 
 from ._queued import QueuedTransport
 from ._serving import connection_request
@@ -13,13 +15,8 @@ from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, 
 
 __all__ = ["AcceptingHub", "RpcEndpoint"]
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
-
-class AcceptingHub(Protocol):
+class AcceptingHub(ServingHub, Protocol):
     """What an endpoint needs of a hub."""
 
     def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
@@ -31,20 +28,27 @@ class AcceptingHub(Protocol):
 class RpcEndpoint:
     """An ASGI application through which clients reach the services of a hub.
 
+    It takes WebSockets at any path that it is mounted at, and below `/rpc/http` plain HTTP; see
+    `RpcHttpEndpoint`.
+
     Example:
         ```python
-        app = Starlette(routes=[WebSocketRoute("/rpc/ws", RpcEndpoint(hub))])
+        app = Starlette(routes=[Mount("/", RpcEndpoint(hub))])
         ```
     """
 
-    def __init__(self, hub: AcceptingHub, *, limits: TransportLimits | None = None) -> None:
+    def __init__(
+        self, hub: AcceptingHub, *, limits: TransportLimits | None = None, http: RpcHttpEndpoint | bool = True
+    ) -> None:
         """Create an endpoint.
 
         Args:
             hub: Whose services are reached.
             limits: What a connection may take of memory and time.
+            http: What answers plain HTTP, if it isn't an `RpcHttpEndpoint(hub)`; False for nothing.
         """
         self._hub = hub
+        self._http = (RpcHttpEndpoint(hub) if http else None) if isinstance(http, bool) else http
         self._limits = limits or TransportLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,9 +57,12 @@ class RpcEndpoint:
             case "websocket":
                 await self._serve(scope, receive, send)
             case "http":
-                await _respond(send, 426, "This endpoint speaks the Fusion protocol over WebSocket.\n")
+                if self._http is not None and self._http.is_meant(scope):
+                    await self._http(scope, receive, send)
+                else:
+                    await respond(send, _UPGRADE_REQUIRED, is_head=scope["method"] == "HEAD")
             case "lifespan":
-                await _follow_lifespan(receive, send)
+                await follow_lifespan(receive, send)
             case other:
                 raise ValueError(f"an RPC endpoint can't serve ASGI connections of type {other!r}")
 
@@ -111,15 +118,9 @@ class _AsgiTransport(QueuedTransport):
         return self._outcome
 
 
-async def _respond(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})
-
-
-async def _follow_lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+_UPGRADE_REQUIRED: Final = Response(
+    426,
+    b"This endpoint speaks the Fusion protocol over WebSocket.\n",
+    "text/plain; charset=utf-8",
+    (("upgrade", "websocket"), ("connection", "upgrade")),
+)
