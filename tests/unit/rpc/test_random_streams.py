@@ -231,6 +231,8 @@ async def play(steps: list[tuple[str, Any]], *, upload: bool) -> None:
             async def read() -> None:
                 got.append(await anext(reader))
 
+            # A stream that nobody has begun to read is released after a while.
+            await read()
             for step, value in steps:
                 match step:
                     case "read":

@@ -28,7 +28,7 @@ from refusion.rpc.protocol._system_calls import ACK, ACK_END, BATCH, DISCONNECT,
 from refusion.rpc.transports import TransportLimits
 from refusion.testing import VirtualClock, settle
 
-from .stream_world import Page, StreamWorld
+from .stream_world import Page, Streams, StreamsService, StreamWorld
 from .test_backpressure import transport_of
 
 FORMATS = ("json5np", "msgpack6", "msgpack6c")
@@ -763,3 +763,19 @@ async def collect(stream: RpcStream[Any]) -> list[Any]:
 
 def test_a_page_is_a_struct_with_streams() -> None:
     assert Page("t", RpcStream([])).more is None
+
+
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+async def test_streams_over_real_sockets(transport: str) -> None:
+    service = StreamsService()
+    async with RpcHub(transport=transport) as server, RpcHub(transport=transport) as client:
+        server.add_service(Streams, service)
+        api = client.client(Streams, (await server.serve()).url)
+        assert [number async for number in await api.count(5_000)] == list(range(5_000))
+        assert await api.total(RpcStream(range(5_000))) == sum(range(5_000))
+        async for number in await api.count(1_000_000):
+            if number == 100:
+                break
+        while server.server_peers[0].streams.shared_count:
+            await asyncio.sleep(0.001)
+        assert service.closed == ["count", "count"]
