@@ -7,7 +7,7 @@ from typing import Any, Final
 from refusion._base._clock import current_clock
 from refusion._base._retries import RetryDelays
 from refusion.compute import Computed, ComputedOptions, ComputeMethod
-from refusion.rpc import MethodDefinition, RpcCallCancelled, RpcPeer
+from refusion.rpc import MethodDefinition, OutboundContext, RpcCallCancelled, RpcPeer
 
 from ._compute_calls import InvalidatedBeforeResult, OutboundComputeCall
 
@@ -54,23 +54,34 @@ async def fetch(peer: RpcPeer, method: MethodDefinition, values: Sequence[Any]) 
     deadline = clock.now() + _MAX_DURATION
     tries = 1
     while True:
-        call = peer.start(method, values)
-        assert isinstance(call, OutboundComputeCall)  # noqa: S101  # of the kind that the hub has for it
+        context = OutboundContext(method, values, peer)
         try:
-            value = await call.wait()
+            value = await peer.hub.outbound.run(context)
         except (InvalidatedBeforeResult, RpcCallCancelled) as error:
-            call.release()
+            _tie(context, None)
             if tries >= _MAX_TRIES or clock.now() >= deadline:
                 raise RpcCallCancelled(f"{method.full_name} was cancelled by the server {tries} times") from error
         except Exception:
-            if replica is not None:
-                call.attach(replica)
+            _tie(context, replica)
+            raise
+        except BaseException:
+            _tie(context, None)
             raise
         else:
-            if replica is None:
-                call.release()
-            else:
-                call.attach(replica)
+            _tie(context, replica)
             return value
         await clock.sleep(_DELAYS.delay(tries))
         tries += 1
+
+
+def _tie(context: OutboundContext, replica: Computed[Any] | None) -> None:
+    """Let the call that was made end with the replica; without one it ends now."""
+    call = context.call
+    if call is None:
+        # Middleware had an answer of its own, so there is nobody who tells when that stops being true.
+        return
+    assert isinstance(call, OutboundComputeCall)  # noqa: S101  # of the kind that the hub has for it
+    if replica is None:
+        call.release()
+    else:
+        call.attach(replica)

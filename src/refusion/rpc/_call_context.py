@@ -61,7 +61,7 @@ def set_headers(headers: Headers) -> None:
 class InboundContext:
     """A call that is about to be handled: what inbound middleware is given."""
 
-    __slots__ = ("arguments", "headers", "method", "peer", "request")
+    __slots__ = ("_handler", "arguments", "headers", "method", "peer", "request")
 
     def __init__(
         self,
@@ -71,7 +71,9 @@ class InboundContext:
         headers: Headers = (),
         peer: "RpcPeer | None" = None,
         request: "ConnectionRequest | None" = None,
+        handler: "Callable[[InboundContext], Awaitable[Any]] | None" = None,
     ) -> None:
+        self._handler = handler
         self.method = method
         """What is called."""
         self.arguments = arguments

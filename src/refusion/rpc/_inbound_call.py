@@ -107,8 +107,8 @@ class InboundCall:
             self.peer.post(self.reply)
 
     async def run_method(self, context: InboundContext) -> Any:
-        """Run the method, through the hub's middleware, and return its result."""
-        return await self.peer.hub.invoke(context)
+        """Run the method and return its result; middleware stands around this, and may do it more than once."""
+        return await self.served.call(context.arguments)
 
     def replied(self) -> None:
         """Be told that the answer is on its way; a regular call is over."""
@@ -139,8 +139,15 @@ class InboundCall:
     async def _answer(self, message: RpcMessage) -> RpcMessage | None:
         peer = self.peer
         values = self.served.decode(peer, message.args)
-        context = InboundContext(self.definition, values, headers=message.headers, peer=peer, request=peer.request)
-        result = await self.run_method(context)
+        context = InboundContext(
+            self.definition,
+            values,
+            headers=message.headers,
+            peer=peer,
+            request=peer.request,
+            handler=self.run_method,
+        )
+        result = await peer.hub.invoke(context)
         return None if self.definition.is_no_wait or self.is_cancelled else self._ok(result)
 
     def _ok(self, result: Any) -> RpcMessage:

@@ -62,7 +62,8 @@ class ServedMethod:
 
     async def invoke(self, context: InboundContext) -> Any:
         """Return what the method returns for `context.arguments`, without middleware."""
-        return await self.call(context.arguments)
+        handler = context._handler
+        return await (self.call(context.arguments) if handler is None else handler(context))
 
     def receive(self, peer: "RpcPeer", message: RpcMessage) -> None:
         """Take a call of a peer; one that came before isn't run again."""
