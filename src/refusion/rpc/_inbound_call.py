@@ -40,6 +40,7 @@ class InboundCall:
         "peer",
         "reply",
         "served",
+        "size",
         "task",
     )
 
@@ -51,6 +52,8 @@ class InboundCall:
         self.message: RpcMessage | None = message
         """What has arrived, until it is run."""
         self.served: ServedMethod = served
+        self.size: int = len(message.args)
+        """How many bytes its arguments have."""
         self.reply: RpcMessage | None = None
         """The answer, once there is one."""
         self.is_cancelled: bool = False
@@ -100,6 +103,8 @@ class InboundCall:
         self.peer.inbound.remove(self)
         if self.task is not None:
             self.task.cancel()
+        else:
+            self.peer.admission.forget(self)
 
     def repeat(self, stage: int) -> None:
         """Answer again: the other side doesn't have, or isn't sure to have, what was sent; `stage` is what it has."""

@@ -201,9 +201,9 @@ class Link(Receiver):
 
     def pause_for_calls(self) -> None:
         """Take no further frames, because too many calls wait for their turn."""
-        self._awaits_calls = True
-        if self._transport is not None:
+        if not self._awaits_calls and self._transport is not None:
             self._transport.pause_reading()
+        self._awaits_calls = True
 
     def resume_for_calls(self) -> None:
         """Go on taking frames."""
