@@ -82,6 +82,7 @@ class RpcPeer:
         self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
         self._max_argument_bytes = self.limits.sizes.argument_bytes
         self._waiting: deque[OutboundCall] = deque()
+        self._pauses: dict[object, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -165,8 +166,8 @@ class RpcPeer:
             call.check_arguments()
             self.outbound.add(call)
             self._wait_for_turn(call)
-        if self.admission.is_pausing:
-            self.admission.read_on()
+        if self._pauses:
+            self.read_on()
         timeouts = method.timeouts
         if timeouts is None:
             timeouts = self.limits.command_timeouts if method.is_command else self.limits.query_timeouts
@@ -297,14 +298,26 @@ class RpcPeer:
         self._fail_calls_of_link()
         self.streams.link_lost()
 
-    def pause_reading(self) -> None:
-        """Take no further messages for now: there is too much to do already."""
-        if self.link is not None:
+    def pause_reading(self, owner: object) -> None:
+        """Take no further messages until `owner` resumes: it has too much to do already.
+
+        A new connection is read at first, and any connection from when this side begins to wait for the other one.
+        So owners have to ask again with each message that is too much.
+        """
+        self._pauses[owner] = None
+        if self.link is not None and not self.must_read_on:
             self.link.pause_for_calls()
 
-    def resume_reading(self) -> None:
-        """Go on taking messages."""
-        if self.link is not None:
+    def resume_reading(self, owner: object) -> None:
+        """Go on taking messages, as far as `owner` is concerned."""
+        self._pauses.pop(owner, None)
+        if not self._pauses and self.link is not None:
+            self.link.resume_for_calls()
+
+    def read_on(self) -> None:
+        """Be told that this side begins to wait for something of the other one, which has to be read."""
+        self.admission.read_on()
+        if self._pauses and self.link is not None:
             self.link.resume_for_calls()
 
     def keep_alive_period_passed(self) -> None:
