@@ -55,6 +55,8 @@ class Link(Receiver):
         self.close_code: int = CLOSE_ABNORMAL
         self.close_reason: str = ""
         self.connected_at: float = 0.0
+        self.frame_count: int = 0
+        """How many frames have come."""
         self.closed: Signal = Signal()
         """The connection is gone."""
         self._transport: Transport | None = None
@@ -90,6 +92,7 @@ class Link(Receiver):
         if self.peer.link is not self:
             # A newer connection has taken over. What came too late here is asked about, or sent again, there.
             return
+        self.frame_count += 1
         if is_text != self.is_text:
             self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
             return
@@ -132,6 +135,11 @@ class Link(Receiver):
         self.peer.link_closed(self)
         self.writable()
         self.closed.set()
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the other side has said anything beside its handshake."""
+        return self.frame_count > 1
 
     # Sending
 

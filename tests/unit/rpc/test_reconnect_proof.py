@@ -6,8 +6,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from refusion.rpc import RpcConnectError, RpcHub, RpcLimits
-from refusion.rpc.protocol import reconnect_proof
+from refusion.rpc.protocol import RpcMessage, reconnect_proof
+from refusion.rpc.protocol._system_calls import KEEP_ALIVE
 from refusion.rpc.transports import TransportLimits
+from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
 
 from .world import RawPeer, World
@@ -110,6 +112,7 @@ async def test_a_hub_may_require_the_proof_from_the_second_connection_on(clock: 
         first = await raw_client(world)
         secret = first.handshake.secret
         assert secret is not None
+        await first.send(RpcMessage(KEEP_ALIVE, 0, 0, first.arguments([1])))
         with pytest.raises(RpcConnectError):
             await raw_client(world)
         await raw_client(world, f"&c=1&p={reconnect_proof(secret, 'raw', '1')}")
@@ -125,6 +128,20 @@ async def test_a_client_that_never_got_through_needs_no_proof(clock: VirtualCloc
         await world.network.connect(f"{world.url}?clientId=raw&f=msgpack6", silent, TransportLimits())
         await settle()
         await raw_client(world)
+
+
+async def test_a_client_that_never_got_the_secret_is_let_in_with_the_proof_of_another_one(world: World) -> None:
+    # As after a restart of the server whose first handshake got lost.
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    await world.restart_server()
+    world.fault_once(Direction.TO_CLIENT, Fault.LOSE)
+    world.service.let_go("a")
+
+    await world.clock.advance(30)
+
+    assert await call == "a done"
+    assert world.network.connection_count == 3
 
 
 async def test_whoever_takes_the_id_of_another_client_without_proof_disturbs_nobody(world: World) -> None:
