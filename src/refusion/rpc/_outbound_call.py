@@ -9,7 +9,7 @@ from refusion._base._clock import TimerHandle, current_clock
 
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
-from ._errors import RpcArgumentError, RpcCallTimeout, RpcError, RpcProtocolError
+from ._errors import RpcArgumentError, RpcCallTimeout, RpcDisconnected, RpcError, RpcProtocolError, RpcRerouted
 from ._limits import RpcCallTimeouts
 from .protocol._calls import CallStage
 from .protocol._exception_info import error_from_info
@@ -175,6 +175,18 @@ class OutboundCall:
 
     def delayed(self) -> None:
         """Be told that the call isn't answered although it was made a while ago; a regular call just waits."""
+
+    def rerouted(self) -> None:
+        """Be told that the route has changed: the call is cancelled here, for its caller to make it again elsewhere."""
+        if self.stage is not CallStage.WAITING:
+            return
+        is_final = self.is_sent and not self.may_resend
+        if self._abandon():
+            name = self.method.full_name
+            if is_final:
+                self.settle(RpcDisconnected(f"the route has changed during {name}, which may not be sent again"))
+            else:
+                self.settle(RpcRerouted(f"the route of {name} has changed"))
 
     def _not_sent(self, seconds: float) -> None:
         if not self.is_sent and self._abandon():
