@@ -62,6 +62,9 @@ def _to_wire(value: Any, *, is_text: bool) -> Any:
 
 
 def _from_wire(declared: Any, value: Any, *, is_text: bool) -> Any:
+    if declared is object:
+        # Inside of another type it says as little as Any.
+        return value
     if is_wire_value(declared):
         return (get_origin(declared) or declared).from_wire(declared, value, is_text=is_text)
     support = pydantic_support(declared)
