@@ -208,6 +208,8 @@ def test_without_the_package_the_formats_are_unsupported_and_the_error_names_the
 
 def test_an_unsupported_format_survives_being_pickled() -> None:
     error = RpcUnsupportedFormat("x", ("a", "b"), "do this")
-    assert str(pickle.loads(pickle.dumps(error))) == str(error) == (
-        "Unsupported RPC serialization format: 'x' (known here: a, b); do this"
+    assert (
+        str(pickle.loads(pickle.dumps(error)))
+        == str(error)
+        == ("Unsupported RPC serialization format: 'x' (known here: a, b); do this")
     )

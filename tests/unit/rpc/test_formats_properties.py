@@ -83,7 +83,9 @@ types = st.recursive(st.sampled_from(SCALARS), containers, max_leaves=4)
 @pytest.mark.parametrize("format_", FORMATS)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.lists(types, max_size=4))
-def test_generated_values_of_generated_types_travel(format_: RpcFormat, data: st.DataObject, typed: list[Typed]) -> None:
+def test_generated_values_of_generated_types_travel(
+    format_: RpcFormat, data: st.DataObject, typed: list[Typed]
+) -> None:
     values = tuple(data.draw(strategy) for _, strategy in typed)
     codec = format_.arguments(tuple(type_ for type_, _ in typed))
     args = codec.encode(values)
@@ -118,7 +120,19 @@ def test_reading_any_bytes_neither_raises_nor_hangs(format_: RpcFormat, data: by
 
 pieces = st.sampled_from(
     [b'{"Method":"S.M:0"', b',"RelatedId":7', b',"Headers":["a","b"]', b"}", b"\n", b"\x1e", b"\x1f", b"[", b"5", b'"']
-    + [b"\x00", b"\x01", b"\x07", b"\x7f", b"\x80", b"\xff", b"S.M:0", b"\x05S.M:0", b"\x00\x00\x00\x00", b"\xc0", b"\x91"]
+    + [
+        b"\x00",
+        b"\x01",
+        b"\x07",
+        b"\x7f",
+        b"\x80",
+        b"\xff",
+        b"S.M:0",
+        b"\x05S.M:0",
+        b"\x00\x00\x00\x00",
+        b"\xc0",
+        b"\x91",
+    ]
 )
 
 

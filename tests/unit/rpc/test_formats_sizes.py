@@ -73,7 +73,7 @@ def test_an_envelope_that_is_too_large_is_neither_written_nor_read() -> None:
     sizes = SizeLimits(envelope_bytes=1_024)
     escaped = RpcMessage("S.M:0", 1, 0, b"1", (("k", "\x01" * 200),))
     buffer = bytearray()
-    with pytest.raises(RpcLimitExceeded, match="the envelope of S.M:0 has .* 1,024 is the limit"):
+    with pytest.raises(RpcLimitExceeded, match=r"the envelope of S.M:0 has .* 1,024 is the limit"):
         json.write(buffer, escaped, sizes)
     json.write(buffer, escaped)
     messages, problem = json.read(bytes(buffer), NAMES, sizes)
@@ -102,7 +102,11 @@ def test_the_limits_of_the_protocol_hold_by_default(format_: RpcFormat) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_argument_data_is_checked_where_it_is_made(format_: RpcFormat) -> None:
-    for types, values in (((str,), ("x" * 1_000,)), ((object, str), ("x", "x" * 1_000)), ((type(None), str), (None, "y" * 999))):
+    for types, values in (
+        ((str,), ("x" * 1_000,)),
+        ((object, str), ("x", "x" * 1_000)),
+        ((type(None), str), (None, "y" * 999)),
+    ):
         if format_.key == "json5np" and object in types:
             continue
         codec = format_.arguments(types)
@@ -162,7 +166,12 @@ def test_the_smallest_limits_let_the_protocol_work() -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_headers_that_nobody_knows_are_handed_on_as_they_are(format_: RpcFormat) -> None:
-    headers = (("#", ""), ("~p", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("", "x"), ("ключ", "ä\n\x1e"))
+    headers = (
+        ("#", ""),
+        ("~p", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("", "x"),
+        ("ключ", "ä\n\x1e"),
+    )
     message = RpcMessage("S.M:0", 7, 1, b"1", headers)
     buffer = bytearray()
     format_.write(buffer, message)

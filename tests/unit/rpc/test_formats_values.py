@@ -177,7 +177,7 @@ VALUES: list[tuple[Any, Any]] = [
     (Level, Level.HIGH),
     (Access, Access.READ | Access.WRITE),
     (datetime, NOON),
-    (datetime, datetime(2024, 2, 29, 12, 30)),
+    (datetime, datetime(2024, 2, 29, 12, 30)),  # noqa: DTZ001
     (datetime, datetime(1910, 1, 1, tzinfo=UTC)),
     (date, date(2024, 2, 29)),
     (time, time(12, 30, 15, 250_000)),
@@ -471,18 +471,15 @@ def test_an_error_of_a_class_is_an_error_of_the_argument(format_: RpcFormat, err
         def __post_init__(self) -> None:
             raise error
 
-    with pytest.raises(RpcArgumentError, match="argument |Error|no") as info:
+    with pytest.raises(RpcArgumentError, match=r"no|ZeroDivisionError") as info:
         format_.arguments((Strict,)).decode(format_.arguments((Any,)).encode(({"x": 1},)))
     assert info.value.__cause__ is not None
 
 
 @pytest.mark.parametrize("format_", BOTH)
-@pytest.mark.parametrize("type_", [object, IPv4Address, list[IPv4Address], Box[IPv4Address], lambda: None])
+@pytest.mark.parametrize("type_", [IPv4Address, list[IPv4Address], Box[IPv4Address], lambda: None])
 def test_a_type_that_can_not_be_sent_is_refused_when_it_is_declared(format_: RpcFormat, type_: Any) -> None:
-    if type_ is object:
-        format_.arguments((type_,))
-        return
-    with pytest.raises(TypeError, match="isn't a type that can be sent|not supported"):
+    with pytest.raises(TypeError, match=r"isn't a type that can be sent|not supported"):
         format_.arguments((type_,))
 
 
@@ -496,7 +493,7 @@ def test_values_nested_two_thousand_deep_are_an_error(format_: RpcFormat) -> Non
     text = b"[" * 2_000 + b"]" * 2_000
     data = text if format_.is_text else b"\x91" * 2_000 + b"\xc0"
     for type_ in (Any, Tree, Person, list[timedelta], Decimal):
-        with pytest.raises(RpcArgumentError, match="nested too deep|Expected|Input"):
+        with pytest.raises(RpcArgumentError, match=r"nested too deep|Expected|Input"):
             format_.arguments((type_,)).decode(data)
 
 

@@ -87,7 +87,12 @@ class MsgPack6(RpcFormat):
                 flags, related_id = frame[start], frame[start + 1]
                 position = start + 2
                 if related_id > 0x7F:
-                    related_id, position = read_leb128(frame, start + 1)
+                    next_byte = frame[position]
+                    if next_byte < 0x80:
+                        related_id = related_id & 0x7F | next_byte << 7
+                        position += 1
+                    else:
+                        related_id, position = read_leb128(frame, start + 1)
                 method_size = frame[position]
                 position += 1
                 if method_size > 0x7F:

@@ -122,9 +122,7 @@ class _MarkedArguments(ArgumentCodec):
 
     def __init__(self, types: tuple[Any, ...]) -> None:
         self._types = types
-        self._codecs: list[Polymorphic | ArgumentCodec] = [
-            polymorphic(type_) or _plain((type_,)) for type_ in types
-        ]
+        self._codecs: list[Polymorphic | ArgumentCodec] = [polymorphic(type_) or _plain((type_,)) for type_ in types]
 
     def encode(self, values: Sequence[Any], max_bytes: int = MAX_ARGUMENT_BYTES) -> bytes:
         if len(values) != len(self._codecs):
