@@ -44,7 +44,11 @@ class Declared:
         self.has_decimals: bool = nodes.DecimalType in kinds
         self.must_convert: bool = self.has_spans or (is_text and _has_models_with_bytes(reachable))
         """Whether what is read has to be changed before it fits."""
-        unknown = not kinds.isdisjoint((nodes.AnyType, nodes.CustomType))
+        # A WireValue writes what it wants; others that msgspec doesn't know may hold anything.
+        unknown = any(
+            isinstance(node, nodes.AnyType) or (isinstance(node, nodes.CustomType) and not is_wire_value(node.cls))
+            for node in reachable
+        )
         self.may_have_floats: bool = unknown or nodes.FloatType in kinds
         """Whether a float may be in it."""
         self.may_have_decimals: bool = unknown or self.has_decimals

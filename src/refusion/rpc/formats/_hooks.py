@@ -13,7 +13,11 @@ __all__ = ["WireValue", "binary_hooks", "is_wire_value", "pydantic_support", "te
 
 
 class WireValue(ABC):
-    """The base of classes whose values say themselves how they travel."""
+    """The base of classes whose values say themselves how they travel.
+
+    Both methods may be called more than once for the same value, when a first attempt to write or read what it is
+    part of wasn't enough: they give the same each time.
+    """
 
     __slots__ = ()
 
