@@ -1,6 +1,7 @@
 """What type checkers have to see of the public API."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import assert_type
 
 from refusion import (
@@ -13,6 +14,9 @@ from refusion import (
     invalidate,
     invalidating,
 )
+from refusion.rpc import rpc_type
+from refusion.rpc.formats import FrameEncoder, get_format
+from refusion.rpc.protocol import SizeLimits
 
 
 class Todos:
@@ -86,3 +90,17 @@ async def clients() -> None:
         todos = hub.client(Todos, "ws://localhost:8080")
         assert_type(todos, Todos)
         assert_type(await todos.count(), int)
+
+
+@rpc_type(name="Zoo.Bear, Zoo.Contracts")
+@dataclass
+class Bear:
+    weight: float
+
+
+async def formats() -> None:
+    assert_type(Bear(1.5), Bear)
+    codec = get_format("msgpack6c").item(Bear)
+    assert_type(codec.encode((1, Bear(1.5))), bytes)
+    assert_type(get_format("msgpack6c-lz4").frame_encoder(is_server=True), FrameEncoder | None)
+    assert_type(SizeLimits(argument_bytes=1_000_000).argument_bytes, int)
