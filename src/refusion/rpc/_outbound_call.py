@@ -93,7 +93,7 @@ class OutboundCall:
         """
         method = self.method
         if method.has_argument_streams:
-            self.peer.streams.check(method.codecs(self.peer.format).arguments, method.argument_types, self._values)
+            self.peer.streams.check(method.codecs[self.peer.format].arguments, method.argument_types, self._values)
         else:
             self.peer.encode_arguments(method, self._values)
 
@@ -120,7 +120,7 @@ class OutboundCall:
     def succeeded(self, message: RpcMessage) -> None:
         """Take the result."""
         method = self.method
-        codec = method.codecs(self.peer.format).result
+        codec = method.codecs[self.peer.format].result
         try:
             (value,) = self.peer.decode(codec, message.args, has_streams=method.has_result_streams)
         except RpcArgumentError as error:

@@ -183,7 +183,7 @@ class RpcPeer:
             raise self.closed_error()
         args = b""
         if method.has_argument_streams:
-            self.streams.check(method.codecs(self.format).arguments, method.argument_types, values)
+            self.streams.check(method.codecs[self.format].arguments, method.argument_types, values)
         else:
             args = self.encode_arguments(method, values)
         link = self.link
@@ -231,14 +231,14 @@ class RpcPeer:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the data is too large for a message.
         """
-        codec = method.codecs(self.format).arguments
+        codec = method.codecs[self.format].arguments
         if method.has_argument_streams:
             return self.streams.encode(codec, method.argument_types, values)
         return codec.encode(values, self._max_argument_bytes)
 
     def encode_result(self, method: MethodDefinition, result: Any) -> bytes:
         """Return the argument data for an answer to the other side; raises as `encode_arguments` does."""
-        codec = method.codecs(self.format).result
+        codec = method.codecs[self.format].result
         if method.has_result_streams:
             return self.streams.encode(codec, (method.result_type,), (result,))
         return codec.encode((result,), self._max_argument_bytes)

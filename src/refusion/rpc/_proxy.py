@@ -1,5 +1,6 @@
 """Clients: objects that look like a contract and call the other side."""
 
+import asyncio
 import functools
 import inspect
 from types import FunctionType
@@ -54,9 +55,15 @@ def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:
     @functools.wraps(method.function)
     async def call(self: object, *args: Any, **kwargs: Any) -> Any:
         values = method.bind(args, kwargs)
-        if outbound.is_empty:
-            return await peer.call(method, values)
-        return await outbound.run(OutboundContext(method, values, peer))
+        if not outbound.is_empty or method.is_no_wait:
+            return await outbound.run(OutboundContext(method, values, peer))
+        # What `peer.call` does, without a coroutine of its own.
+        made = peer.start(method, values)
+        try:
+            return await made.future
+        except asyncio.CancelledError:
+            made.cancel()
+            raise
 
     return call
 

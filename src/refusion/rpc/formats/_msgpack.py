@@ -89,10 +89,14 @@ class MsgPack6(RpcFormat):
                 flags, related_id = frame[start], frame[start + 1]
                 position = start + 2
                 if related_id > 0x7F:
-                    next_byte = frame[position]
-                    if next_byte < 0x80:
-                        related_id = related_id & 0x7F | next_byte << 7
+                    # Ids of two and of three bytes are nearly all there are.
+                    second, third = frame[position], frame[position + 1]
+                    if second < 0x80:
+                        related_id = related_id & 0x7F | second << 7
                         position += 1
+                    elif third < 0x80:
+                        related_id = related_id & 0x7F | (second & 0x7F) << 7 | third << 14
+                        position += 2
                     else:
                         related_id, position = read_leb128(frame, start + 1)
                 method_size = frame[position]
@@ -177,10 +181,14 @@ class MsgPack6C(MsgPack6):
                 flags, related_id = frame[start], frame[start + 1]
                 position = start + 2
                 if related_id > 0x7F:
-                    next_byte = frame[position]
-                    if next_byte < 0x80:
-                        related_id = related_id & 0x7F | next_byte << 7
+                    # Ids of two and of three bytes are nearly all there are.
+                    second, third = frame[position], frame[position + 1]
+                    if second < 0x80:
+                        related_id = related_id & 0x7F | second << 7
                         position += 1
+                    elif third < 0x80:
+                        related_id = related_id & 0x7F | (second & 0x7F) << 7 | third << 14
+                        position += 2
                     else:
                         related_id, position = read_leb128(frame, start + 1)
                 wire, args_size = _unpack_hash_and_size(frame, position)
