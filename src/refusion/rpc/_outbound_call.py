@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from refusion._base._clock import TimerHandle, current_clock
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
 
 __all__ = ["OutboundCall"]
+
+
+# Looking up a member of an enumeration costs as much as a call of a function.
+_WAITING: Final = CallStage.WAITING
+_ALL: Final = RpcExecutionMode.ALL
 
 
 class OutboundCall:
@@ -53,14 +58,14 @@ class OutboundCall:
         self.headers: Headers = headers
         """What goes along, each time it is sent."""
         self.id: int = 0
-        self.stage: CallStage = CallStage.WAITING
+        self.stage: CallStage = _WAITING
         self.is_sent: bool = False
         """Whether it was ever put on a link, so that the other side may know of it."""
         self.age: int = 0
         """How many keep-alive periods it has seen pass without an answer."""
         self.may_reconnect: bool = True
         self.may_resend: bool = True
-        if method.mode is not RpcExecutionMode.ALL:
+        if method.mode is not _ALL:
             self.may_reconnect = RpcExecutionMode.ALLOW_RECONNECT in method.mode
             self.may_resend = RpcExecutionMode.ALLOW_RESEND in method.mode
         self.future: asyncio.Future[Any] = peer.loop.create_future()

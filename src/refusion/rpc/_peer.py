@@ -65,6 +65,7 @@ class RpcPeer:
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
+        self._call_kinds = hub.call_kinds
         self.handlers: Mapping[str, MessageHandler] = hub.handlers
         """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
@@ -80,6 +81,8 @@ class RpcPeer:
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
         self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
+        self._query_timeouts = self.limits.query_timeouts
+        self._command_timeouts = self.limits.command_timeouts
         self._max_argument_bytes = self.limits.sizes.argument_bytes
         self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -152,7 +155,7 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
+        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
             self.outbound.add(call)
@@ -167,7 +170,7 @@ class RpcPeer:
             self._wait_for_turn(call)
         timeouts = method.timeouts
         if timeouts is None:
-            timeouts = self.limits.command_timeouts if method.is_command else self.limits.query_timeouts
+            timeouts = self._command_timeouts if method.is_command else self._query_timeouts
         if timeouts is not NO_TIMEOUTS and not call.future.done():
             call.arm(timeouts)
         return call
