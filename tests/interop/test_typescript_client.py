@@ -13,7 +13,6 @@ from threading import Lock
 
 import pytest
 
-from .contracts import HAS_STREAMS
 from .runs import missing, python_host, run_script, running
 
 SCRIPT = "e2e/ts-dotnet-e2e.ts"
@@ -31,7 +30,6 @@ SCENARIOS = (
     "all",
     *(f"reconnect-matrix:{cell}" for cell in ("F1", "F2", "F3", "F4", "F5", "F6", "R1", "R2", "R3")),
 )
-NEED_STREAMS = {"stream-no-reconnect", "all"}
 AT_ONCE = 6
 TRIES = 3
 LONGEST = 90.0
@@ -88,19 +86,13 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[Run, "Future[str]"]]:
 
 
 def _is_scenario(item: pytest.Item) -> bool:
-    is_skipped = any(mark.args[0] for mark in item.iter_markers("skipif"))
-    return isinstance(item, pytest.Function) and item.obj.__name__ == test_a_scenario_passes.__name__ and not is_skipped
+    return isinstance(item, pytest.Function) and item.obj.__name__ == test_a_scenario_passes.__name__
 
 
 def scenarios() -> list[object]:
     transports = {format: ("websockets", "picows")[index % 2] for index, format in enumerate(FORMATS)}
-    needs_streams = pytest.mark.skipif(not HAS_STREAMS, reason="refusion.rpc has no RpcStream yet")
     return [
-        pytest.param(
-            (scenario, format, transports[format]),
-            id=f"{format}-{scenario}",
-            marks=[needs_streams] if scenario in NEED_STREAMS else [],
-        )
+        pytest.param((scenario, format, transports[format]), id=f"{format}-{scenario}")
         for format in FORMATS
         for scenario in SCENARIOS
     ]
