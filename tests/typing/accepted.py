@@ -13,6 +13,7 @@ from refusion import (
     invalidate,
     invalidating,
 )
+from refusion.rpc import RpcHub, RpcStream
 
 
 class Todos:
@@ -86,3 +87,24 @@ async def clients() -> None:
         todos = hub.client(Todos, "ws://localhost:8080")
         assert_type(todos, Todos)
         assert_type(await todos.count(), int)
+
+
+class Feed:
+    async def ticks(self, scale: RpcStream[float]) -> RpcStream[int]:
+        return RpcStream([1, 2])
+
+    async def maybe(self) -> RpcStream[str] | None:
+        return None
+
+
+async def streams() -> None:
+    async with RpcHub() as hub:
+        feed = hub.client(Feed, "ws://localhost:8080")
+        ticks = await feed.ticks(RpcStream([1.5]))
+        assert_type(ticks, RpcStream[int])
+        async with ticks as same:
+            assert_type(same, RpcStream[int])
+            async for tick in same:
+                assert_type(tick, int)
+        async for data in RpcStream([b"a"], is_real_time=True, can_skip_to=lambda item: item.isupper()):
+            assert_type(data, bytes)

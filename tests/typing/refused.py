@@ -1,6 +1,7 @@
 """What type checkers have to refuse, line by line."""
 
 from refusion import MutableState, compute_method
+from refusion.rpc import RpcStream
 
 
 class Todos:
@@ -25,3 +26,6 @@ async def check(todos: Todos) -> None:
     (await todos.title("a")).missing  # error
     todos.title.missing("a")  # error
     MutableState("Ann").set(1)  # error
+    RpcStream(5)  # error
+    RpcStream[str]([1])  # error
+    RpcStream("a", can_skip_to=lambda item: item.missing)  # error

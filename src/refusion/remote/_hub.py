@@ -4,6 +4,7 @@ from typing import Any
 
 from refusion.compute import ComputeMethod
 from refusion.rpc import ErrorFilter, MethodDefinition, RpcHub, RpcLimits, RpcPeer
+from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
 from ._compute_calls import COMPUTE_CALL_TYPE, ComputeCallKind
@@ -36,9 +37,18 @@ class FusionHub(RpcHub):
         format: str = "msgpack6c",
         limits: RpcLimits | None = None,
         error_filter: ErrorFilter | None = None,
+        versions: str = DEFAULT_VERSIONS,
+        require_reconnect_proof: bool = False,
     ) -> None:
         """Create a hub; see `RpcHub` for the arguments and errors."""
-        super().__init__(transport=transport, format=format, limits=limits, error_filter=error_filter)
+        super().__init__(
+            transport=transport,
+            format=format,
+            limits=limits,
+            error_filter=error_filter,
+            versions=versions,
+            require_reconnect_proof=require_reconnect_proof,
+        )
         self.add_call_kind(ComputeCallKind())
 
     def kind_of(self, attribute: Any) -> int:

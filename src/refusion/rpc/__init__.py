@@ -53,3 +53,9 @@ from ._tracing import TraceContext as TraceContext
 from ._tracing import current_trace as current_trace
 from ._tracing import enter_trace as enter_trace
 from .formats import rpc_type as rpc_type
+from .protocol._version_set import VersionSet as VersionSet
+from .transports._origins import OriginValidator as OriginValidator
+from .transports._origins import allow_all as allow_all
+from .transports._origins import allow_origins as allow_origins
+from .transports._origins import same_origin as same_origin
+from .transports._origins import same_origin_with_cookies as same_origin_with_cookies

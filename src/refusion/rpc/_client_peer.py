@@ -17,6 +17,7 @@ from ._link import Link
 from ._peer import RpcPeer
 from .formats import format_keys
 from .protocol._handshake import Handshake, encode_client_id
+from .protocol._reconnect_proof import reconnect_proof
 from .transports._transport import CLOSE_UNSUPPORTED_FORMAT
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class RpcClientPeer(RpcPeer):
         self.url = url
         self.client_id: str = encode_client_id(uuid.uuid4())
         """By which the server finds its side of this peer again."""
+        self._remote_secret: str | None = None
+        self._proof_counter = 0
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
         self._state_changed = Signal()
         self._reconnect_now: Waiter | None = None
@@ -124,6 +127,8 @@ class RpcClientPeer(RpcPeer):
             self._reconnect_now.wake()
 
     def link_ready(self, link: Link, handshake: Handshake) -> None:
+        if handshake.secret:
+            self._remote_secret = handshake.secret
         self._set_state(RpcConnectionKind.CONNECTED)
         super().link_ready(link, handshake)
 
@@ -196,9 +201,16 @@ class RpcClientPeer(RpcPeer):
         parts = urlsplit(self.url)
         path = parts.path if parts.path not in ("", "/") else "/rpc/ws"
         query = f"{parts.query}&" if parts.query else ""
-        return urlunsplit(
-            (parts.scheme, parts.netloc, path, f"{query}clientId={self.client_id}&f={quote(self.format.key)}", "")
-        )
+        query += f"clientId={self.client_id}&f={quote(self.format.key)}{self._proof_query()}"
+        return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+    def _proof_query(self) -> str:
+        """Return what proves that this is the client that was connected before; each attempt has its own."""
+        if self._remote_secret is None:
+            return ""
+        self._proof_counter += 1
+        counter = str(self._proof_counter)
+        return f"&c={counter}&p={reconnect_proof(self._remote_secret, self.client_id, counter)}"
 
     def _set_state(
         self,

@@ -11,8 +11,16 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple, final
 
-from ._declaration import MethodOptions, RpcExecutionMode, RpcNoWait, method_options, service_name
+from ._declaration import (
+    MethodOptions,
+    RpcExecutionMode,
+    RpcNoWait,
+    legacy_service_names,
+    method_options,
+    service_name,
+)
 from ._errors import RpcArgumentError, RpcContractError
+from ._legacy_names import LegacyNames
 from ._limits import RpcCallTimeouts
 from ._stream_types import carries_streams, item_types
 from .formats._format import ArgumentCodec, RpcFormat
@@ -61,8 +69,13 @@ class MethodDefinition:
         """Whether it changes something."""
         self.timeouts: RpcCallTimeouts | None = options.timeouts
         """How long its calls may take; None if that is up to its kind."""
-        self.wire_name: str = self._wire_name(service, options, len(parameters))
+        self._slots_count = len(parameters) + (options.cancellable and not self.is_no_wait)
+        self.wire_name: str = self._wire_name(service, options)
         """Its full name on the wire."""
+        self.legacy_names: LegacyNames = {self._with_count(name): v for name, v in options.legacy_names.items()}
+        """Names that it had, in place of the part after the service."""
+        self.legacy_service_names: LegacyNames = legacy_service_names(contract)
+        """Names that its service had."""
         self.kind = 0
         """The call type that it is called with; set by the hub."""
         self.has_argument_streams: bool = carries_streams(*self.argument_types)
@@ -117,6 +130,9 @@ class MethodDefinition:
     def __repr__(self) -> str:
         return f"<MethodDefinition {self.full_name} as {self.wire_name!r}>"
 
+    def _with_count(self, name: str) -> str:
+        return name if ":" in name else f"{name}:{self._slots_count}"
+
     def _hints(self) -> dict[str, Any]:
         try:
             return typing.get_type_hints(self.function, include_extras=True)
@@ -129,11 +145,9 @@ class MethodDefinition:
         if parameter.name not in hints:
             raise RpcContractError(self.full_name, f"parameter {parameter.name!r} has no type; annotate it")
 
-    def _wire_name(self, service: str, options: MethodOptions, count: int) -> str:
+    def _wire_name(self, service: str, options: MethodOptions) -> str:
         name = options.name or "".join(part[:1].upper() + part[1:] for part in self.name.split("_"))
-        if ":" not in name:
-            name = f"{name}:{count + (options.cancellable and not self.is_no_wait)}"
-        full = f"{service}.{name}"
+        full = f"{service}.{self._with_count(name)}"
         if len(full.encode()) > MAX_METHOD_BYTES:
             raise RpcContractError(self.full_name, f"its wire name is longer than {MAX_METHOD_BYTES} bytes")
         return full

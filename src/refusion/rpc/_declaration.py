@@ -1,13 +1,15 @@
 """How a contract is marked: names on the wire, and how its methods are called."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Flag
 from typing import Any, Final, TypeVar, final
 
 from ._errors import RpcContractError
+from ._legacy_names import LegacyNames
 from ._limits import RpcCallTimeouts
+from .protocol._version_set import Version, parse_version
 
 __all__ = [
     "MethodOptions",
@@ -23,6 +25,7 @@ C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME: Final = "_refusion_rpc_name"
+_LEGACY_NAMES: Final = "_refusion_rpc_legacy_names"
 _OPTIONS: Final = "_refusion_rpc_options"
 
 
@@ -65,16 +68,27 @@ class MethodOptions:
     is_command: bool = False
     timeouts: RpcCallTimeouts | None = None
     mode: RpcExecutionMode = RpcExecutionMode.ALL
+    legacy_names: LegacyNames = field(default_factory=dict[str, Version])
 
 
 _DEFAULT: Final = MethodOptions()
 
 
-def rpc_service(*, name: str) -> Callable[[C], C]:
-    """Give a contract another name on the wire than that of its class, as `IStockApi` for a .NET peer."""
+def rpc_service(*, name: str | None = None, legacy_names: Mapping[str, str] | None = None) -> Callable[[C], C]:
+    """Say how a contract is known on the wire.
+
+    Args:
+        name: Its name there, in place of that of its class, as `IStockApi` for a .NET peer.
+        legacy_names: Names that older clients know it by, each with the last version of the API that it was used in.
+
+    Raises:
+        ValueError: If a version isn't one.
+    """
+    old = _versions(legacy_names)
 
     def apply(contract: C) -> C:
-        setattr(contract, _NAME, name)
+        setattr(contract, _NAME, name or contract.__name__)
+        setattr(contract, _LEGACY_NAMES, old)
         return contract
 
     return apply
@@ -87,6 +101,7 @@ def rpc_method(
     is_command: bool = False,
     timeouts: RpcCallTimeouts | None = None,
     mode: RpcExecutionMode = RpcExecutionMode.ALL,
+    legacy_names: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Say how a method of a contract is known on the wire, and how it is called.
 
@@ -96,15 +111,18 @@ def rpc_method(
         is_command: Whether it changes something; commands have time limits of their own in `RpcLimits`.
         timeouts: How long its calls may take, in place of the limits of its kind.
         mode: What its calls put up with when links break.
+        legacy_names: Names that older clients know it by, each with the last version of the API that it was used in.
 
     Raises:
         RpcContractError: If it may be sent again, but not outlive its connection.
+        ValueError: If a version isn't one.
     """
+    old = _versions(legacy_names)
     if RpcExecutionMode.ALLOW_RESEND in mode and RpcExecutionMode.ALLOW_RECONNECT not in mode:
         raise RpcContractError("rpc_method", "a call that may be sent again has to outlive its connection, too")
 
     def apply(method: F) -> F:
-        options = MethodOptions(name, cancellable, is_command, timeouts, mode)
+        options = MethodOptions(name, cancellable, is_command, timeouts, mode, old)
         setattr(inspect.unwrap(method), _OPTIONS, options)
         return method
 
@@ -117,7 +135,17 @@ def service_name(contract: type[Any]) -> str:
     return name
 
 
+def legacy_service_names(contract: type[Any]) -> LegacyNames:
+    """Return the names that a contract had on the wire; a subclass doesn't inherit those of its base."""
+    names: LegacyNames = contract.__dict__.get(_LEGACY_NAMES, {})
+    return names
+
+
 def method_options(function: Callable[..., Any]) -> MethodOptions:
     """Return what was said about a method."""
     options: MethodOptions = getattr(function, _OPTIONS, _DEFAULT)
     return options
+
+
+def _versions(names: Mapping[str, str] | None) -> LegacyNames:
+    return {name: parse_version(last) for name, last in (names or {}).items()}

@@ -2,6 +2,8 @@
 
 import asyncio
 import uuid
+from collections import ChainMap
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -14,6 +16,7 @@ from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected, RpcServiceNotFound, RpcUnsupportedFormat
+from ._legacy_names import all_legacy_wire_names, legacy_wire_name
 from ._limits import RpcLimits
 from ._link import Link
 from ._peer import RpcPeer
@@ -25,7 +28,9 @@ from ._system_messages import SYSTEM_MESSAGES
 from ._tracing import RpcTracer, trace_inbound, trace_outbound
 from .formats import get_format
 from .protocol._method_names import MethodNames
+from .protocol._version_set import API_SCOPE, DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
+from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
 from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
 
 __all__ = ["RpcHub"]
@@ -55,6 +60,8 @@ class RpcHub:
         format: str = "msgpack6c",
         limits: RpcLimits | None = None,
         error_filter: ErrorFilter | None = None,
+        versions: str = DEFAULT_VERSIONS,
+        require_reconnect_proof: bool = False,
     ) -> None:
         """Create a hub.
 
@@ -66,13 +73,25 @@ class RpcHub:
             error_filter: Says what of the errors of handlers is sent; by default all of it, or where the
                 environment says `REFUSION_ENV=production` only what was made to be seen, see `hide_internals`.
 
+            versions: The versions of the API that this side speaks, as `Api=1.0`; a server answers to the names that
+                clients of an older version know, see `rpc_method`.
+            require_reconnect_proof: Whether a client that comes back has to prove that it is the same one, by a
+                secret that it was given. Without it only those have to that did so before, as .NET and TypeScript
+                clients do; a client from elsewhere that has learnt a client id could take its place.
+
         Raises:
             RpcUnsupportedFormat: If there is no such format.
             LookupError: If there is no such transport.
+            RpcProtocolError: If `versions` can't be read.
         """
         self.id: str = str(uuid.uuid4())
         """The identity of this hub on the wire."""
         self.limits: RpcLimits = limits or RpcLimits()
+        self.versions: str = versions
+        """The versions of the API that this side speaks."""
+        VersionSet(versions)
+        self.requires_reconnect_proof: bool = require_reconnect_proof
+        """Whether clients that come back have to prove that they are the same ones."""
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
         self.method_names: MethodNames = MethodNames()
         self.call_kinds: dict[int, RpcCallKind] = {}
@@ -125,7 +144,8 @@ class RpcHub:
         for name, method in definition.methods.items():
             self._methods[name] = served = ServedMethod(self, method, implementation)
             self.handlers[name] = served.receive
-            self.method_names.add(name)
+            for known_as in all_legacy_wire_names(method):
+                self.method_names.add(known_as)
 
     def client(self, contract: type[C], peer: RpcPeer | str | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
@@ -205,6 +225,16 @@ class RpcHub:
             log_failure("an error filter", self._error_filter)
             return hide_internals(error)
 
+    def handlers_for(self, versions: VersionSet) -> Mapping[str, MessageHandler]:
+        """Return what takes the messages of a peer, by the wire names that its version of the API has."""
+        version = versions[API_SCOPE]
+        old: dict[str, MessageHandler] = {}
+        for served in self._methods.values():
+            name = legacy_wire_name(served.definition, version)
+            if name is not None:
+                old[name] = served.receive
+        return ChainMap(old, self.handlers) if old else self.handlers
+
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
         """What this hub serves."""
@@ -237,18 +267,25 @@ class RpcHub:
         """The clients that are connected, or were so not long ago."""
         return tuple(self._server_peers.values())
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 0, *, origins: OriginValidator = same_origin_with_cookies
+    ) -> Server:
         """Start to listen for clients; the hub closes the server when it is closed itself.
 
         Args:
             host: The address to listen at.
             port: The port; 0 takes a free one.
+            origins: Which web pages may connect; by default all that bring no cookies, and those of this host.
 
         Raises:
             OSError: If it can't listen there.
         """
         self._check_open()
-        server = await self.network.listen(host, port, self.accept, self.limits.transport)
+
+        def accept(request: ConnectionRequest) -> Receiver | Rejection:
+            return self.accept(request) if origins(request) else REFUSED_ORIGIN
+
+        server = await self.network.listen(host, port, accept, self.limits.transport)
         self._servers.append(server)
         return server
 
@@ -269,6 +306,9 @@ class RpcHub:
         if peer is None:
             self._check_open()
             peer = self._server_peers[client_id, key] = RpcServerPeer(self, client_id, format_)
+        elif not peer.admits(request.query.get("c"), request.query.get("p")):
+            logger.warning("%r was refused a connection: it doesn't prove that it is the same client", peer)
+            return Rejection("This isn't proved to be the client that was connected before.")
         return Link(peer, request)
 
     async def aclose(self, *, drain_timeout: float | None = None) -> None:

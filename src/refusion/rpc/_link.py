@@ -216,7 +216,7 @@ class Link(Receiver):
 
     def _take(self, messages: Iterable[RpcMessage]) -> None:
         peer = self.peer
-        handlers = peer.hub.handlers
+        handlers = peer.handlers
         for message in messages:
             if self.handshake is None:
                 if not self._take_handshake(message):

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +27,10 @@ from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, peer_change
 from .protocol._message import Headers, RpcMessage
 from .protocol._system_calls import ERROR, HANDSHAKE
+from .protocol._version_set import VersionSet
 
 if TYPE_CHECKING:
+    from ._call_kind import MessageHandler
     from ._hub import RpcHub
     from .formats import ArgumentCodec, RpcFormat
     from .transports import ConnectionRequest
@@ -63,6 +65,8 @@ class RpcPeer:
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
+        self.handlers: Mapping[str, MessageHandler] = hub.handlers
+        """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
         self.is_closing: bool = False
@@ -94,6 +98,16 @@ class RpcPeer:
     def remote_hub_id(self) -> str | None:
         """The id of the other side's hub, as of the last handshake."""
         return None if self._handshake is None else self._handshake.remote_hub_id
+
+    @property
+    def remote_versions(self) -> VersionSet:
+        """The versions of the API that the other side speaks, as of the last handshake."""
+        return VersionSet(None if self._handshake is None else self._handshake.api_versions)
+
+    @property
+    def secret(self) -> str | None:
+        """What the other side proves with that it is the same one when it comes back; only servers give one."""
+        return None
 
     @property
     def request(self) -> "ConnectionRequest | None":
@@ -249,7 +263,9 @@ class RpcPeer:
     def create_handshake(self) -> RpcMessage:
         """Return what introduces this side on a new connection."""
         self.handshake_index += 1
-        handshake = Handshake(self.id, self.hub.id, self.handshake_index)
+        handshake = Handshake(
+            self.id, self.hub.id, self.handshake_index, api_versions=self.hub.versions, secret=self.secret
+        )
         return RpcMessage(HANDSHAKE, 0, 0, self.format.encode_handshake(handshake))
 
     def link_opened(self, link: Link) -> None:
@@ -264,6 +280,7 @@ class RpcPeer:
         """Be told that the other side has introduced itself: settle what is open, then send what waits."""
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
+        self.handlers = self.hub.handlers_for(self.remote_versions)
         self._waiting = deque(self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)

@@ -74,6 +74,9 @@ class RemoteStream(Generic[T]):
         """Want nothing more; the other side is told."""
         if not self._is_of_this_peer:
             self.machine.peer_lost(_restarted())
+        elif self._table.is_read_otherwise(self):
+            # It is the business of that reader.
+            self.machine.peer_lost(self._used_otherwise())
         self._finish(self.machine.close())
 
     def close_soon(self) -> None:
@@ -145,9 +148,14 @@ class RemoteStream(Generic[T]):
             self.machine.peer_lost(table.peer.closed_error())
         elif not self._is_of_this_peer:
             self.machine.peer_lost(_restarted())
+        elif table.is_read_otherwise(self):
+            self.machine.peer_lost(self._used_otherwise())
         elif not self.machine.is_over:
             table.start_reading(self)
             self.post(self.machine.start())
+
+    def _used_otherwise(self) -> RpcStreamUsed:
+        return RpcStreamUsed(f"stream {self} was received more than once, and is enumerated already")
 
     def _finish(self, commands: Any) -> None:
         """Carry out commands, and wake the reader for whatever has changed."""

@@ -7,6 +7,7 @@ from refusion._base._clock import TimerHandle, current_clock
 from ._link import Link
 from ._peer import RpcPeer
 from .protocol._handshake import Handshake
+from .protocol._reconnect_proof import create_secret, is_valid_proof
 
 if TYPE_CHECKING:
     from ._hub import RpcHub
@@ -25,12 +26,35 @@ class RpcServerPeer(RpcPeer):
         super().__init__(hub, format_)
         self.client_id: str = client_id
         """The id that the client has given itself."""
+        self._secret = create_secret()
+        self._last_counter = 0
         self._is_introduced = False
         self._known_since = current_clock().now()
         # Let in, but not connected yet; that may never happen.
         limits = self.limits
         self._retention: TimerHandle | None = None
         self._keep_for(limits.transport.connect_timeout + limits.handshake_timeout)
+
+    @property
+    def secret(self) -> str:
+        return self._secret
+
+    def admits(self, counter: str | None, proof: str | None) -> bool:
+        """Tell whether a client that comes back has shown that it is the same one.
+
+        It has to, if this hub requires it, and from the first time on that it has done so. A counter is good once.
+        """
+        if not self._is_introduced:
+            # Nobody knows the secret yet, and there is nothing to take over.
+            return True
+        if counter is None and proof is None:
+            return not self.hub.requires_reconnect_proof and self._last_counter == 0
+        if counter is None or proof is None:
+            return False
+        if not is_valid_proof(self._secret, self.client_id, counter, proof, self._last_counter):
+            return False
+        self._last_counter = int(counter)
+        return True
 
     def link_opened(self, link: Link) -> None:
         if self._retention is not None:

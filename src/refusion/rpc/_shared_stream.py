@@ -66,6 +66,7 @@ class SharedStream:
         self._pump: asyncio.Task[None] | None = None
         self._is_pump_stopped = False
         self._waiter: asyncio.Future[None] | None = None
+        self._has_waited = False
         self._ready_in_a_row = 0
 
     @property
@@ -159,18 +160,22 @@ class SharedStream:
             self.table.wait_writable(self)
 
     def _send_items(self, command: SendItems[Any]) -> None:
-        index, items = command
+        first, items = command
         if len(items) > 1:
             try:
-                data = self._encode(self._batch_codec, index, items)
+                data = self._encode(self._batch_codec, first, items)
             except (RpcArgumentError, RpcLimitExceeded):
                 # Together they are too large, or one of them can't be sent: as many as can be, one by one.
                 pass
             else:
                 self._max_batch = max(1, _BATCH_BYTES * len(items) // len(data))
-                self.table.post_data(BATCH, self.reference.local_id, data)
+                if len(data) <= 2 * _BATCH_BYTES:
+                    self.table.post_data(BATCH, self.reference.local_id, data)
+                else:
+                    # Larger than those before; the next ones are taken in the right number at once.
+                    self._machine.unsend(first)
                 return
-        for position, item in enumerate(items, index):
+        for position, item in enumerate(items, first):
             if not self.table.is_writable:
                 self._machine.unsend(position)
                 return
@@ -234,26 +239,37 @@ class SharedStream:
 
     async def _take_from(self, iterator: AsyncIterator[Any]) -> None:
         machine = self._machine
+        pull = Pull(iterator, self._source_waits)
         while not machine.is_source_over and not self._is_dropped:
-            if not machine.can_take or not self.table.is_writable:
+            count = self._room()
+            if count <= 0:
                 self._flush()
-                if not machine.can_take or not self.table.is_writable:
+                if self._room() <= 0:
                     await self._wait()
                 continue
-            if machine.ready_count >= min(self._max_batch, self.stream._batch_size):
-                self._flush()
-                continue
-            try:
-                item = await Pull(iterator, self._source_waits)
-            except StopAsyncIteration:
-                return
-            machine.took(item)
-            self._ready_in_a_row += 1
+            self._has_waited = False
+            for _ in range(count):
+                try:
+                    item = await pull
+                except StopAsyncIteration:
+                    return
+                machine.took(item)
+                if self._has_waited:
+                    break
+            self._ready_in_a_row += count
             if self._ready_in_a_row >= _TURN:
                 self._source_waits()
                 await asyncio.sleep(0)
 
+    def _room(self) -> int:
+        """Return how many items to take before there is something to send, if they are there at once."""
+        if not self.table.is_writable:
+            return 0
+        batch = min(self._max_batch, self.stream._batch_size)
+        return min(self._machine.room, batch - self._machine.ready_count)
+
     def _source_waits(self) -> None:
+        self._has_waited = True
         self._ready_in_a_row = 0
         self._flush()
 

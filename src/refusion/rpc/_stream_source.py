@@ -77,15 +77,11 @@ class Pull(Generic[T]):
             wanted = next(steps)
             try:
                 self._on_wait()
-            except BaseException:
-                steps.close()
-                raise
+            except BaseException as error:
+                wanted = steps.throw(error)
             while True:
                 try:
                     sent = yield wanted
-                except GeneratorExit:
-                    steps.close()
-                    raise
                 except BaseException as error:
                     wanted = steps.throw(error)
                 else:

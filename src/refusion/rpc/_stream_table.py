@@ -12,7 +12,7 @@ import msgspec
 from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import logger
 
-from ._errors import RpcArgumentError, RpcError, RpcStreamLost, RpcStreamUsed
+from ._errors import RpcArgumentError, RpcError, RpcStreamLost
 from ._remote_stream import RemoteStream
 from ._shared_stream import SharedStream
 from ._stream import RpcStream
@@ -243,14 +243,13 @@ class StreamTable:
         self._held_up.pop(shared, None)
         shared.drop()
 
-    def start_reading(self, remote: RemoteStream[Any]) -> None:
-        """Let messages about a stream reach who reads it.
+    def is_read_otherwise(self, remote: RemoteStream[Any]) -> bool:
+        """Tell whether a stream is read through another copy of its reference."""
+        return self._remote.get(remote.reference.local_id, remote) is not remote
 
-        Raises:
-            RpcStreamUsed: If it is read through another copy of its reference.
-        """
-        if self._remote.setdefault(remote.reference.local_id, remote) is not remote:
-            raise RpcStreamUsed(f"stream {remote} was received more than once, and is enumerated already")
+    def start_reading(self, remote: RemoteStream[Any]) -> None:
+        """Let messages about a stream reach who reads it."""
+        self._remote[remote.reference.local_id] = remote
         self._arm()
 
     def stop_reading(self, remote: RemoteStream[Any]) -> None:

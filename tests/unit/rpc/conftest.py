@@ -6,6 +6,7 @@ import pytest
 
 from refusion.testing import VirtualClock
 
+from .stream_world import StreamWorld
 from .world import World
 
 
@@ -18,4 +19,10 @@ def clock() -> Iterator[VirtualClock]:
 @pytest.fixture
 async def world(clock: VirtualClock) -> AsyncIterator[World]:
     async with World(clock) as world:
+        yield world
+
+
+@pytest.fixture
+async def streams(clock: VirtualClock) -> AsyncIterator[StreamWorld]:
+    async with StreamWorld(clock) as world:
         yield world

@@ -27,3 +27,6 @@ from ._method_names import method_hash as method_hash
 from ._reconnect_proof import create_secret as create_secret
 from ._reconnect_proof import is_valid_proof as is_valid_proof
 from ._reconnect_proof import reconnect_proof as reconnect_proof
+from ._version_set import DEFAULT_VERSIONS as DEFAULT_VERSIONS
+from ._version_set import VersionSet as VersionSet
+from ._version_set import parse_version as parse_version

@@ -9,6 +9,8 @@ import msgspec
 
 from refusion.rpc._errors import RpcProtocolError
 
+from ._version_set import VersionSet
+
 __all__ = ["PROTOCOL_VERSION", "Handshake", "PeerChange", "check_handshake", "encode_client_id", "peer_change"]
 
 PROTOCOL_VERSION: Final = 2
@@ -60,7 +62,7 @@ def check_handshake(handshake: Handshake) -> None:
     """Refuse a handshake that can't be worked with.
 
     Raises:
-        RpcProtocolError: If it speaks another protocol version, or names no peer.
+        RpcProtocolError: If it speaks another protocol version, names no peer, or has a malformed version set.
     """
     if handshake.protocol_version != PROTOCOL_VERSION:
         raise RpcProtocolError(
@@ -68,6 +70,7 @@ def check_handshake(handshake: Handshake) -> None:
         )
     if not handshake.remote_peer_id:
         raise RpcProtocolError("the handshake names no peer")
+    VersionSet(handshake.api_versions)
 
 
 def encode_client_id(number: uuid.UUID) -> str:

@@ -60,8 +60,8 @@ class SendEnd(NamedTuple):
 class StreamProducer(Generic[T]):
     """The state of a stream that this side shares.
 
-    The driver reports acknowledgements, items of the source and lost links; it asks `can_take` before it takes
-    an item from the source, and `next_send` for what is due, as long as the link takes it.
+    The driver reports acknowledgements, items of the source and lost links; it asks for `room` before it takes
+    items from the source, and `next_send` for what is due, as long as the link takes it.
 
     Args:
         reference: What the other side knows of the stream.
@@ -84,8 +84,8 @@ class StreamProducer(Generic[T]):
         self.is_suspended: bool = False
         """Whether the link was lost, and the consumer hasn't said on a new one where to go on."""
         self._batch_size = batch_size
-        # One more in real-time mode: with a full window there must be an item that a newer one can replace.
-        self._capacity = max(buffer_size, reference.ack_advance) + reference.is_real_time
+        # Two more in real-time mode: an item that waits behind a full window, and a newer one that may replace it.
+        self._capacity = max(buffer_size, reference.ack_advance) + 2 * reference.is_real_time
         self._can_skip_to = can_skip_to
         self._items: dict[int, T] = {}
         self._start = 0
@@ -110,13 +110,14 @@ class StreamProducer(Generic[T]):
         return len(self._items)
 
     @property
-    def can_take(self) -> bool:
-        """Whether an item may be taken from the source."""
+    def room(self) -> int:
+        """How many items may be taken from the source now."""
         if not self.is_started or self.is_suspended or self._is_source_over:
-            return False
-        if len(self._items) < self._capacity:
-            return True
-        return self._is_lagging and self._can_skip and self._skip_target > self._next
+            return 0
+        room = self._capacity - len(self._items)
+        if room <= 0 and self._is_lagging and self._can_skip and self._skip_target > self._next:
+            return 1
+        return room
 
     @property
     def ready_count(self) -> int:

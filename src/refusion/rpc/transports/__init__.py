@@ -4,6 +4,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
+from ._origins import OriginValidator as OriginValidator
+from ._origins import allow_all as allow_all
+from ._origins import allow_origins as allow_origins
+from ._origins import same_origin as same_origin
+from ._origins import same_origin_with_cookies as same_origin_with_cookies
 from ._transport import CLOSE_UNSUPPORTED_FORMAT as CLOSE_UNSUPPORTED_FORMAT
 from ._transport import ConnectionRequest as ConnectionRequest
 from ._transport import Network as Network

@@ -9,6 +9,7 @@ from typing import Final, Protocol, final
 from refusion.rpc.http import RpcHttpEndpoint, ServingHub
 from refusion.rpc.http._asgi import Receive, Response, Scope, Send, follow_lifespan, respond
 
+from ._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
 from ._queued import QueuedTransport
 from ._serving import connection_request
 from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits
@@ -38,7 +39,12 @@ class RpcEndpoint:
     """
 
     def __init__(
-        self, hub: AcceptingHub, *, limits: TransportLimits | None = None, http: RpcHttpEndpoint | bool = True
+        self,
+        hub: AcceptingHub,
+        *,
+        limits: TransportLimits | None = None,
+        http: RpcHttpEndpoint | bool = True,
+        origins: OriginValidator = same_origin_with_cookies,
     ) -> None:
         """Create an endpoint.
 
@@ -46,10 +52,12 @@ class RpcEndpoint:
             hub: Whose services are reached.
             limits: What a connection may take of memory and time.
             http: What answers plain HTTP, if it isn't an `RpcHttpEndpoint(hub)`; False for nothing.
+            origins: Which web pages may connect; by default all that bring no cookies, and those of this host.
         """
         self._hub = hub
         self._http = (RpcHttpEndpoint(hub) if http else None) if isinstance(http, bool) else http
         self._limits = limits or TransportLimits()
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of an ASGI server."""
@@ -72,7 +80,8 @@ class RpcEndpoint:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         client = scope.get("client")
         target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
-        outcome = self._hub.accept(connection_request(target, headers, client[0] if client else ""))
+        request = connection_request(target, headers, client[0] if client else "")
+        outcome = self._hub.accept(request) if self._origins(request) else REFUSED_ORIGIN
         if isinstance(outcome, Rejection):
             if outcome.close_code is None:
                 # Before the handshake is accepted, this is an HTTP 403.
