@@ -133,7 +133,10 @@ class ControlService(ControlApi):
 
 
 class MatrixComputeService(MatrixComputeApi):
-    def __init__(self) -> None:
+    """Tells `log` when it computes, and when what it has computed invalidates itself."""
+
+    def __init__(self, log: Callable[[str], object] = lambda line: None) -> None:
+        self._log = log
         self._computations: Counter[int] = Counter()
         self._invalidations: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,6 +144,7 @@ class MatrixComputeService(MatrixComputeApi):
     @compute_method
     async def compute(self, call_key: int, delay: int, invalidation_delay: int) -> int:
         self._computations[call_key] += 1
+        self._log(f"computing {call_key}")
         computed = Computed.current()
         assert computed is not None
         with isolated():
@@ -159,6 +163,7 @@ class MatrixComputeService(MatrixComputeApi):
     async def _invalidate_later(self, computed: Computed[Any], call_key: int, delay: int) -> None:
         await pause(delay)
         self._invalidations[call_key] += 1
+        self._log(f"invalidating {call_key}")
         computed.invalidate(immediately=True)
 
 
