@@ -1,8 +1,8 @@
 """A call as middleware sees it, on the side that handles it and on the side that makes it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from .protocol._message import Headers
 
@@ -117,11 +117,19 @@ class OutboundContext:
         """The call, once it was made; the last one, if middleware has made it more than once."""
 
 
-Proceed = Callable[[], Awaitable[Any]]
-"""Goes on with a call and returns its result; may be awaited more than once, or not at all."""
+class Proceed(Protocol):
+    """Goes on with a call and returns its result; may be awaited more than once, or not at all."""
 
-RpcInboundMiddleware = Callable[[InboundContext, Proceed], Awaitable[Any]]
-"""Stands around the handlers of a hub's services: returns `await proceed()`, something else, or raises."""
+    def __call__(self) -> Awaitable[Any]: ...
 
-RpcOutboundMiddleware = Callable[[OutboundContext, Proceed], Awaitable[Any]]
-"""Stands around the calls that a hub's clients make: returns `await proceed()`, something else, or raises."""
+
+class RpcInboundMiddleware(Protocol):
+    """Stands around the handlers of a hub's services: returns `await proceed()`, something else, or raises."""
+
+    def __call__(self, call: InboundContext, proceed: Proceed, /) -> Awaitable[Any]: ...
+
+
+class RpcOutboundMiddleware(Protocol):
+    """Stands around the calls that a hub's clients make: returns `await proceed()`, something else, or raises."""
+
+    def __call__(self, call: OutboundContext, proceed: Proceed, /) -> Awaitable[Any]: ...

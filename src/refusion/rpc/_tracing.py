@@ -4,7 +4,7 @@ The context travels in the headers `~p` (traceparent) and `~s` (tracestate), as 
 https://www.w3.org/TR/trace-context/. A handler's own calls carry on the context that it was called with.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def current_trace() -> TraceContext | None:
 
 
 @contextmanager
-def enter_trace(trace: TraceContext | None) -> Iterator[None]:
+def enter_trace(trace: TraceContext | None) -> Generator[None]:
     """Make calls in the `with` block a part of a trace; None ends that they are."""
     token = _current_trace.set(trace)
     try:
