@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, final
 
+from refusion._base._clock import current_clock
 from refusion.compute import ComputationCancelled, Computed, InvalidationSource
 from refusion.rpc import (
     InboundCall,
@@ -21,6 +22,7 @@ from refusion.rpc import (
     RpcPeer,
     ServedMethod,
 )
+from refusion.rpc._answers import ok_answer
 from refusion.rpc.protocol import CallStage, Headers, RpcMessage
 from refusion.rpc.protocol._system_calls import CANCEL, INVALIDATE
 
@@ -37,7 +39,7 @@ class InvalidatedBeforeResult(Exception):
 class OutboundComputeCall(OutboundCall):
     """A compute call that this side has made, and the replica that was made of its result."""
 
-    __slots__ = ("_replica", "_unsubscribe", "is_invalidated")
+    __slots__ = ("_replica", "is_invalidated")
 
     call_type = COMPUTE_CALL_TYPE
 
@@ -46,7 +48,6 @@ class OutboundComputeCall(OutboundCall):
         self.is_invalidated = False
         """Whether the result is known to be stale."""
         self._replica: weakref.ref[Computed[Any]] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
 
     def end(self, error: Exception | None, value: Any = None) -> None:
         if self.peer.is_closing:
@@ -97,9 +98,9 @@ class OutboundComputeCall(OutboundCall):
             self.peer.post(RpcMessage(CANCEL, self.id))
 
     def _release_soon(self) -> None:
-        # A replica may be invalidated in any thread.
+        # A replica may be invalidated in any thread; if by this call, then there is nothing to release.
         loop = self.peer.loop
-        if not loop.is_closed():
+        if not self.is_invalidated and not loop.is_closed():
             loop.call_soon_threadsafe(self.release)
 
     def _invalidate(self) -> None:
@@ -122,16 +123,19 @@ class InboundComputeCall(InboundCall):
     def __init__(self, peer: RpcPeer, message: RpcMessage, served: ServedMethod) -> None:
         super().__init__(peer, message, served)
         self._computed: Computed[Any] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._unsubscribe: Callable[[], object] | None = None
         self._is_over = False
+
+    def start(self) -> None:
+        if not self._answer_with_hit():
+            super().start()
 
     async def run_method(self, context: InboundContext) -> Any:
         if self.call_type != COMPUTE_CALL_TYPE:
             return await super().run_method(context)
-        call: Callable[[], Any] = partial(self.peer.hub.invoke, context)
-        computed: Computed[Any] | None = await Computed[Any].try_capture(call)
-        if computed is None:
-            return None
+        # Only the method: what middleware computes for itself isn't what the call is about.
+        call: Callable[[], Any] = partial(self.served.call, context.arguments)
+        computed: Computed[Any] = await Computed[Any].capture(call)
         if isinstance(computed.error, ComputationCancelled):
             # Not a result: the caller asks again.
             raise asyncio.CancelledError(str(computed.error))
@@ -143,7 +147,8 @@ class InboundComputeCall(InboundCall):
             super().replied()
         elif self._computed is None:
             # It failed before anything was computed, so nothing will ever tell that this has changed.
-            self.peer.loop.call_later(_TICK, self._post_invalidation)
+            clock = current_clock()
+            self._unsubscribe = clock.call_at(clock.now() + _TICK, self._post_invalidation).cancel
         else:
             self._unsubscribe = self._computed.on_invalidated(self._computed_invalidated)
 
@@ -157,6 +162,33 @@ class InboundComputeCall(InboundCall):
         if self._unsubscribe is not None:
             self._unsubscribe()
         self._computed = None
+
+    def _answer_with_hit(self) -> bool:
+        """Answer with a value that is known and true, if there is one and nothing stands around the method."""
+        peer, message = self.peer, self.message
+        if self.call_type != COMPUTE_CALL_TYPE or message is None or not peer.hub.inbound.is_empty:
+            return False
+        try:
+            method = getattr(self.served.implementation, self.definition.name)
+            existing: Callable[..., Computed[Any] | None] | None = getattr(method, "existing", None)
+            if existing is None:
+                return False
+            computed = self.definition.apply(existing, self.served.decode(peer, message.args))
+            if computed is None or not computed.is_consistent or computed.has_error:
+                return False
+            reply = ok_answer(peer, self.definition, self.id, computed.value)
+        except Exception:
+            # It will be raised again in the task of the call, and be the answer.
+            return False
+        if reply is None:
+            return False
+        self.reply = reply
+        self.message = None
+        self._computed = computed
+        peer.inbound.add(self)
+        peer.post(reply)
+        self.replied()
+        return True
 
     def _computed_invalidated(self, _: object) -> None:
         # Called in the thread that invalidates. Going through the loop also puts it behind the answer.

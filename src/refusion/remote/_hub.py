@@ -1,9 +1,10 @@
 """`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
 
-from typing import Any
+import inspect
+from typing import Any, TypeVar
 
 from refusion.compute import ComputeMethod
-from refusion.rpc import ErrorFilter, MethodDefinition, RpcHub, RpcLimits, RpcPeer, RpcRouter
+from refusion.rpc import ErrorFilter, MethodDefinition, RpcContractError, RpcHub, RpcLimits, RpcPeer, RpcRouter
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
@@ -11,6 +12,8 @@ from ._compute_calls import COMPUTE_CALL_TYPE, ComputeCallKind
 from ._replicas import remote_compute_method
 
 __all__ = ["FusionHub"]
+
+C = TypeVar("C")
 
 
 class FusionHub(RpcHub):
@@ -50,6 +53,19 @@ class FusionHub(RpcHub):
             require_reconnect_proof=require_reconnect_proof,
         )
         self.add_call_kind(ComputeCallKind())
+
+    def add_service(self, contract: type[C], implementation: C) -> None:
+        definition = self._define(contract)
+        definition.check_implementation(implementation)
+        for method in definition.methods.values():
+            attribute = inspect.getattr_static(type(implementation), method.name)
+            if method.kind == COMPUTE_CALL_TYPE and not isinstance(attribute, ComputeMethod):
+                raise RpcContractError(
+                    type(implementation).__qualname__,
+                    f"its {method.name} isn't a compute method, as {method.full_name} is; decorate it with "
+                    "@compute_method, or let the class inherit from the contract",
+                )
+        super().add_service(contract, implementation)
 
     def kind_of(self, attribute: Any) -> int:
         return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0

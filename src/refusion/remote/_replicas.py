@@ -102,11 +102,16 @@ class _Fetch:
         try:
             value = await self._hub.outbound.run(context)
         except (InvalidatedBeforeResult, RpcCallCancelled, RpcRerouted):
-            if isinstance(context.call, OutboundComputeCall):
-                context.call.release()
+            if context.call is not None:
+                context.call.cancel()
             raise
         except Exception:
             self._attach(context, route)
+            raise
+        except BaseException:
+            if context.call is not None:
+                # Middleware was cancelled behind the answer.
+                context.call.cancel()
             raise
         self._attach(context, route)
         return value

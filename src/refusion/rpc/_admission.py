@@ -1,8 +1,10 @@
 """How many calls of one peer run at once: a flood of calls waits in the network, not in memory."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, final
+
+from refusion._base._clock import TimerHandle, current_clock
 
 from ._errors import RpcOverloaded
 
@@ -19,32 +21,39 @@ _REFUSAL_FACTOR: Final = 10
 class CallAdmission:
     """Starts calls as they come while few are running, and one for each that ends when many are.
 
-    At most `RpcLimits.max_running_calls` handlers run for a peer. Further calls queue, and from
-    `max_queued_calls` on nothing more is read from the peer until half of them have started.
+    Many are `RpcLimits.max_running_calls` handlers of a peer, or `max_call_bytes` of arguments. Further calls
+    queue, in their order. With a full queue nothing more is read from the peer, until half of it has started.
+
+    What the running handlers wait for may have to come over the same connection: answers and items of streams, but
+    also the word that a call is cancelled, or that the client is gone. So a pause ends at once when this side
+    waits for the peer, and in any case after a keep-alive period; what then comes too much is refused.
     """
 
     def __init__(self, peer: "RpcPeer") -> None:
+        limits = peer.limits
         self._peer = peer
-        self._max_running = peer.limits.max_running_calls
-        self._max_queued = peer.limits.max_queued_calls
-        self._queue: deque[InboundCall] = deque()
-        self._has_paused = False
-        self._running: set[InboundCall] = set()
-
-    @property
-    def tasks(self) -> set[asyncio.Task[None]]:
-        """What runs handlers."""
-        return {call.task for call in self._running if call.task is not None}
-
-    @property
-    def running_count(self) -> int:
-        """How many handlers run."""
-        return len(self._running)
+        self._max_running = limits.max_running_calls
+        self._max_queued = limits.max_queued_calls
+        self._max_bytes = limits.max_call_bytes
+        self._max_pause = limits.keep_alive_period
+        self._queue: OrderedDict[InboundCall, None] = OrderedDict()
+        self._queued_bytes = 0
+        self._pause: TimerHandle | None = None
+        self._has_paused_enough = False
+        self.tasks: dict[asyncio.Task[None], int] = {}
+        """What runs handlers, each with the size of its arguments."""
+        self.held_bytes: int = 0
+        """The size of the arguments of all that run."""
 
     @property
     def queued_count(self) -> int:
         """How many calls wait for their turn."""
         return len(self._queue)
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether nothing is read from the peer."""
+        return self._pause is not None
 
     def admit(self, call: "InboundCall") -> None:
         """Run a call, now or in its turn.
@@ -52,43 +61,87 @@ class CallAdmission:
         Raises:
             RpcOverloaded: If far too many are waiting already.
         """
-        if len(self._running) < self._max_running:
+        if not self._queue and self._has_room(call.size):
             self._run(call)
             return
         queued = len(self._queue)
-        if queued >= self._max_queued * _REFUSAL_FACTOR:
-            raise RpcOverloaded(
-                f"{len(self._running):,} calls of this peer are running and {queued:,} wait; come again"
-            )
-        self._queue.append(call)
-        # Handlers may be waiting for answers of this very peer, which can be read only together with its calls.
-        if queued + 1 >= self._max_queued and not self._peer.is_waiting_for_answers:
-            self._has_paused = True
+        if queued >= self._max_queued * _REFUSAL_FACTOR or self._queued_bytes >= self._max_bytes:
+            raise RpcOverloaded(f"{len(self.tasks):,} calls of this peer are running and {queued:,} wait; come again")
+        self._queue[call] = None
+        self._queued_bytes += call.size
+        if self._pause is None and not self._has_paused_enough and self._is_full and not self._peer.must_read_on:
+            clock = current_clock()
+            self._pause = clock.call_at(clock.now() + self._max_pause, self._pause_is_over)
+        if self._pause is not None:
+            # Again with each call: it may have come over another connection.
             self._peer.pause_reading()
+
+    def forget(self, call: "InboundCall") -> None:
+        """Take a call that nobody wants any more out of the queue, if it is there."""
+        if call in self._queue:
+            del self._queue[call]
+            self._queued_bytes -= call.size
+            self._start_queued()
+
+    def read_on(self) -> None:
+        """Be told that this side has begun to wait for something of the peer."""
+        if self._pause is not None:
+            self._end_pause()
 
     def clear(self) -> None:
         """Forget the calls that wait."""
         self._queue.clear()
+        self._queued_bytes = 0
+        if self._pause is not None:
+            self._end_pause()
 
-    def ended(self, call: "InboundCall") -> None:
-        """Be told that a call doesn't run any more; it is the turn of the next one."""
-        self._running.discard(call)
-        if not self._queue:
-            return
-        while self._queue and len(self._running) < self._max_running:
-            next_call = self._queue.popleft()
-            if not next_call.is_cancelled:
-                self._run(next_call)
-        if self._has_paused and len(self._queue) <= self._max_queued // 2:
-            self._has_paused = False
-            self._peer.resume_reading()
+    @property
+    def _is_full(self) -> bool:
+        # With arguments this large one call fills the queue: more than that isn't held beside what runs.
+        return len(self._queue) >= self._max_queued or self.held_bytes + self._queued_bytes >= self._max_bytes
+
+    def _has_room(self, size: int) -> bool:
+        running = len(self.tasks)
+        # The first one may be as large as messages are.
+        return running < self._max_running and (self.held_bytes + size <= self._max_bytes or not running)
 
     def _run(self, call: "InboundCall") -> None:
-        self._running.add(call)
-        loop = self._peer.loop
-        context = call.create_context()
+        loop, context = self._peer.loop, call.create_context()
         if loop.get_task_factory() is None:
             # As `create_task` does it, at two thirds of the price.
-            call.task = asyncio.Task(call.run(), loop=loop, name=call.method, context=context)
+            task = asyncio.Task(call.run(), loop=loop, name=call.method, context=context)
         else:
-            call.task = loop.create_task(call.run(), name=call.method, context=context)
+            task = loop.create_task(call.run(), name=call.method, context=context)
+        call.task = task
+        self.tasks[task] = call.size
+        self.held_bytes += call.size
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.held_bytes -= self.tasks.pop(task)
+        if self._queue:
+            self._start_queued()
+
+    def _start_queued(self) -> None:
+        queue = self._queue
+        while queue:
+            call = next(iter(queue))
+            if not self._has_room(call.size):
+                break
+            del queue[call]
+            self._queued_bytes -= call.size
+            self._run(call)
+        if len(queue) <= self._max_queued // 2 and self._queued_bytes <= self._max_bytes // 2:
+            self._has_paused_enough = False
+            if self._pause is not None:
+                self._end_pause()
+
+    def _pause_is_over(self) -> None:
+        self._has_paused_enough = True
+        self._end_pause()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._peer.resume_reading()

@@ -1,6 +1,6 @@
 """A call as middleware sees it, on the side that handles it and on the side that makes it."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
@@ -62,7 +62,7 @@ def set_headers(headers: Headers) -> None:
 class InboundContext:
     """A call that is about to be handled: what inbound middleware is given."""
 
-    __slots__ = ("arguments", "headers", "method", "peer", "request")
+    __slots__ = ("_handler", "arguments", "headers", "method", "peer", "request")
 
     def __init__(
         self,
@@ -72,7 +72,9 @@ class InboundContext:
         headers: Headers = (),
         peer: "RpcPeer | None" = None,
         request: "ConnectionRequest | None" = None,
+        handler: "Callable[[InboundContext], Awaitable[Any]] | None" = None,
     ) -> None:
+        self._handler = handler
         self.method = method
         """What is called."""
         self.arguments = arguments

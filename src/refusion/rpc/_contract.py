@@ -107,10 +107,12 @@ class MethodDefinition:
     def call(self, implementation: Any, values: Sequence[Any]) -> Any:
         """Call the method of an implementation with one value per parameter."""
         method = getattr(implementation, self.name)
-        if not self._keyword_only:
-            return method(*values)
+        return self.apply(method, values) if self._keyword_only else method(*values)
+
+    def apply(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
+        """Call a function that has the signature of the method with one value per parameter."""
         positional = len(values) - len(self._keyword_only)
-        return method(*values[:positional], **dict(zip(self._keyword_only, values[positional:], strict=True)))
+        return function(*values[:positional], **dict(zip(self._keyword_only, values[positional:], strict=True)))
 
     def describe_misfit(self, error: RpcArgumentError) -> RpcArgumentError:
         """Return an error of decoding arguments with the name of the parameter in it."""

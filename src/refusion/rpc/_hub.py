@@ -27,7 +27,7 @@ from ._routing import RpcLocal, RpcRef, RpcRoute, RpcRouter, fixed_router, send_
 from ._served_method import ServedMethod
 from ._server_peer import RpcServerPeer
 from ._system_messages import SYSTEM_MESSAGES
-from ._tracing import RpcTracer, trace_inbound, trace_outbound
+from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import get_format
 from .protocol._method_names import MethodNames
 from .protocol._version_set import API_SCOPE, DEFAULT_VERSIONS, VersionSet
@@ -461,8 +461,16 @@ class RpcHub:
 
 async def _send(context: OutboundContext) -> Any:
     peer, method = context.peer, context.method
-    headers = tuple(context.headers.items())
+    headers = with_trace(context.headers)
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
-    context.call = call = peer.start(method, context.arguments, headers)
-    return await (call.wait() if context.route is None else send_along(context.route, call))
+    call = peer.start(method, context.arguments, headers)
+    earlier, context.call = context.call, call
+    # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
+    if earlier is not None and earlier.future.done():
+        earlier.cancel()
+    try:
+        return await (call.wait() if context.route is None else send_along(context.route, call))
+    finally:
+        if context.call is not call:
+            call.cancel()

@@ -29,7 +29,6 @@ class InboundCall:
 
     __slots__ = (
         "call_type",
-        "has_started",
         "id",
         "is_cancelled",
         "message",
@@ -37,6 +36,7 @@ class InboundCall:
         "peer",
         "reply",
         "served",
+        "size",
         "task",
     )
 
@@ -48,13 +48,13 @@ class InboundCall:
         self.message: RpcMessage | None = message
         """What has arrived, until it is run."""
         self.served: ServedMethod = served
+        self.size: int = len(message.args)
+        """How many bytes its arguments have."""
         self.reply: RpcMessage | None = None
         """The answer, once there is one."""
         self.is_cancelled: bool = False
         """Whether the other side, or the end of the peer, has stopped it; nothing is sent about it any more."""
         self.task: asyncio.Task[None] | None = None
-        self.has_started: bool = False
-        """Whether the task has come to run."""
 
     @property
     def definition(self) -> "MethodDefinition":
@@ -86,9 +86,8 @@ class InboundCall:
         self.peer.inbound.remove(self)
         if self.task is not None:
             self.task.cancel()
-            if not self.has_started:
-                # Its first line will never be reached.
-                self.peer.admission.ended(self)
+        else:
+            self.peer.admission.forget(self)
 
     def repeat(self, stage: int) -> None:
         """Answer again: the other side doesn't have, or isn't sure to have, what was sent; `stage` is what it has."""
@@ -96,8 +95,8 @@ class InboundCall:
             self.peer.post(self.reply)
 
     async def run_method(self, context: InboundContext) -> Any:
-        """Run the method, through the hub's middleware, and return its result."""
-        return await self.peer.hub.invoke(context)
+        """Run the method and return its result; middleware stands around this, and may do it more than once."""
+        return await self.served.call(context.arguments)
 
     def replied(self) -> None:
         """Be told that the answer is on its way; a regular call is over."""
@@ -106,7 +105,6 @@ class InboundCall:
     async def run(self) -> None:
         """Run the method and answer."""
         peer, served = self.peer, self.served
-        self.has_started = True
         try:
             message = self._take_message()
             values = served.decode(peer, message.args)
@@ -114,9 +112,14 @@ class InboundCall:
                 result = await served.call(values)
             else:
                 context = InboundContext(
-                    served.definition, values, headers=message.headers, peer=peer, request=peer.request
+                    served.definition,
+                    values,
+                    headers=message.headers,
+                    peer=peer,
+                    request=peer.request,
+                    handler=self.run_method,
                 )
-                result = await self.run_method(context)
+                result = await peer.hub.invoke(context)
             reply = None if self.is_cancelled else ok_answer(peer, served.definition, self.id, result)
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -127,8 +130,6 @@ class InboundCall:
                 self.peer.inbound.remove(self)
                 raise
             reply = error_answer(peer, served.definition, self.id, error)
-        finally:
-            peer.admission.ended(self)
         if self.is_cancelled:
             return
         if reply is None:

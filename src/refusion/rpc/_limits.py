@@ -90,7 +90,14 @@ class RpcLimits:
     max_queued_calls: int = 1_000
     """How many calls queue before nothing more is read from the peer; ten times as many are refused.
 
-    It is read on while this side itself waits for answers of the peer, because those come over the same connection.
+    It is read on while this side itself waits for the peer, because what it waits for comes over the same connection,
+    and after a keep-alive period in any case.
+    """
+
+    max_call_bytes: int = 64 * 1024 * 1024
+    """How many bytes of arguments are held for the handlers of one peer, and as many again for calls that queue.
+
+    A call with large arguments queues while those that run have that many: four of the largest messages.
     """
 
     drain_timeout: float = 5.0

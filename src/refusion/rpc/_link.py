@@ -50,6 +50,8 @@ class Link(Receiver):
         self.max_frame_bytes: int = self._sizes.handshake_frame_bytes
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
+        self.has_been_answered = False
+        """Whether anything has come behind the other side's handshake, so that it must have had this side's."""
         self.has_reconnected = False
         """Whether the other side has asked about its calls; it may do so once."""
         self.close_code: int = CLOSE_ABNORMAL
@@ -99,6 +101,8 @@ class Link(Receiver):
         messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
+        if self.handshake is not None:
+            self.has_been_answered = True
         if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
             self._backlog.extend(messages)
             self._take_turn()
@@ -201,9 +205,9 @@ class Link(Receiver):
 
     def pause_for_calls(self) -> None:
         """Take no further frames, because too many calls wait for their turn."""
-        self._awaits_calls = True
-        if self._transport is not None:
+        if not self._awaits_calls and self._transport is not None:
             self._transport.pause_reading()
+        self._awaits_calls = True
 
     def resume_for_calls(self) -> None:
         """Go on taking frames."""

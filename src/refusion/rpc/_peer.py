@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,9 +118,9 @@ class RpcPeer:
         return None if self.link is None else self.link.request
 
     @property
-    def is_waiting_for_answers(self) -> bool:
-        """Whether the other side has calls of this one to answer."""
-        return any(call.stage is CallStage.WAITING for call in self.outbound)
+    def must_read_on(self) -> bool:
+        """Whether this side waits for the other one: for answers, or for items of a stream."""
+        return self.streams.remote_count > 0 or any(call.stage is CallStage.WAITING for call in self.outbound)
 
     # Calling
 
@@ -168,6 +168,8 @@ class RpcPeer:
             call.check_arguments()
             self.outbound.add(call)
             self._wait_for_turn(call)
+        if self.admission.is_pausing:
+            self.admission.read_on()
         timeouts = method.timeouts
         if timeouts is None:
             timeouts = self._command_timeouts if method.is_command else self._query_timeouts
@@ -350,15 +352,16 @@ class RpcPeer:
             call.end(self.closed_error())
         self.streams.end(self.closed_error())
 
-    async def drain(self, but: Iterable[asyncio.Task[Any]]) -> None:
+    async def drain(self, but: Container[asyncio.Task[Any]]) -> None:
         """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""
         while True:
-            busy: list[asyncio.Future[Any]] = list(self.admission.tasks.difference(but))
+            busy: list[asyncio.Future[Any]] = [task for task in self.admission.tasks if task not in but]
             if self.is_connected:
                 busy += [call.future for call in self.outbound if call.stage is CallStage.WAITING]
             if not busy:
                 return
-            await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
+            # For all of them: there may be thousands, and to look again after each takes its time.
+            await asyncio.wait(busy)
 
     async def aclose(self) -> None:
         """Close the peer: open calls end with an error, running handlers are cancelled, and no new calls are made.
@@ -368,7 +371,7 @@ class RpcPeer:
         self.end_calls()
         for inbound in self.inbound.clear():
             inbound.cancel()
-        tasks = [task for task in self._tasks | self.admission.tasks if task is not asyncio.current_task()]
+        tasks = [task for task in self._tasks | self.admission.tasks.keys() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         if self.link is not None:

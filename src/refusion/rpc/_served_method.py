@@ -41,7 +41,11 @@ class ServedMethod:
         if self._immediate is None:
             return False
         # Somebody may have put another method in its place since, as tests do.
-        function = getattr(self.implementation, self.definition.name)
+        try:
+            function = getattr(self.implementation, self.definition.name)
+        except Exception:
+            # It will be raised again in the task of the call, and be the answer.
+            return False
         return getattr(function, "__func__", None) is self._immediate
 
     def call(self, values: Sequence[Any]) -> Any:
@@ -63,7 +67,8 @@ class ServedMethod:
 
     async def invoke(self, context: InboundContext) -> Any:
         """Return what the method returns for `context.arguments`, without middleware."""
-        return await self.call(context.arguments)
+        handler = context._handler
+        return await (self.call(context.arguments) if handler is None else handler(context))
 
     def receive(self, peer: "RpcPeer", message: RpcMessage) -> None:
         """Take a call of a peer; one that came before isn't run again."""

@@ -28,6 +28,7 @@ class RpcServerPeer(RpcPeer):
         """The id that the client has given itself."""
         self._secret = create_secret()
         self._last_counter = 0
+        self._has_secret = False
         self._is_introduced = False
         self._known_since = current_clock().now()
         # Let in, but not connected yet; that may never happen.
@@ -44,8 +45,8 @@ class RpcServerPeer(RpcPeer):
 
         It has to, if this hub requires it, and from the first time on that it has done so. A counter is good once.
         """
-        if not self._is_introduced:
-            # Nobody knows the secret yet, and there is nothing to take over.
+        if not self._has_secret and (self.link is None or not self.link.has_been_answered):
+            # It may not have the secret, because that was lost on the way, and it has called nothing yet.
             return True
         if counter is None and proof is None:
             return not self.hub.requires_reconnect_proof and self._last_counter == 0
@@ -57,6 +58,8 @@ class RpcServerPeer(RpcPeer):
         return True
 
     def link_opened(self, link: Link) -> None:
+        if self.link is not None:
+            self._has_secret = self._has_secret or self.link.has_been_answered
         if self._retention is not None:
             self._retention.cancel()
             self._retention = None
@@ -68,6 +71,7 @@ class RpcServerPeer(RpcPeer):
 
     def link_closed(self, link: Link) -> None:
         was_current = self.link is link
+        self._has_secret = self._has_secret or link.has_been_answered
         super().link_closed(link)
         if not was_current or self.is_closing:
             return

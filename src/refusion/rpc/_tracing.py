@@ -4,7 +4,7 @@ The context travels in the headers `~p` (traceparent) and `~s` (tracestate), as 
 https://www.w3.org/TR/trace-context/. A handler's own calls carry on the context that it was called with.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ __all__ = [
     "trace_headers",
     "trace_inbound",
     "trace_outbound",
+    "with_trace",
 ]
 
 TRACE_PARENT: Final = "~p"
@@ -60,7 +61,7 @@ def current_trace() -> TraceContext | None:
 
 
 @contextmanager
-def enter_trace(trace: TraceContext | None) -> Generator[None]:
+def enter_trace(trace: TraceContext | None) -> Generator[None, None, None]:
     """Make calls in the `with` block a part of a trace; None ends that they are."""
     token = _current_trace.set(trace)
     try:
@@ -102,6 +103,11 @@ def trace_headers() -> Headers:
         return ()
     parent = (TRACE_PARENT, trace.parent)
     return (parent, (TRACE_STATE, trace.state)) if trace.state else (parent,)
+
+
+def with_trace(headers: Mapping[str, str]) -> Headers:
+    """Return headers that middleware has filled together with those of the current trace; its own ones count."""
+    return tuple({**dict(trace_headers()), **headers}.items()) if headers else trace_headers()
 
 
 def set_trace(headers: Headers) -> None:

@@ -5,9 +5,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from refusion.rpc import RpcConnectError, RpcHub, RpcLimits
-from refusion.rpc.protocol import reconnect_proof
+from refusion.rpc import RpcConnectError, RpcConnectionKind, RpcHub, RpcLimits
+from refusion.rpc.protocol import RpcMessage, reconnect_proof
+from refusion.rpc.protocol._system_calls import KEEP_ALIVE
 from refusion.rpc.transports import TransportLimits
+from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
 
 from .world import RawPeer, World
@@ -72,6 +74,8 @@ async def raw_client(world: World, query: str = "") -> RawPeer:
     raw = RawPeer()
     await world.network.connect(f"{world.url}?clientId=raw&f=msgpack6{query}", raw, TransportLimits())
     await raw.introduce()
+    # Saying something else shows that it has got the server's handshake.
+    await raw.send(RpcMessage(KEEP_ALIVE, 0, 0, raw.format.arguments((list[int],)).encode(([],))))
     return raw
 
 
@@ -125,6 +129,45 @@ async def test_a_client_that_never_got_through_needs_no_proof(clock: VirtualCloc
         await world.network.connect(f"{world.url}?clientId=raw&f=msgpack6", silent, TransportLimits())
         await settle()
         await raw_client(world)
+
+
+async def test_a_client_that_missed_the_secret_of_a_restarted_server_gets_through(world: World) -> None:
+    await world.worker.add(1, 2)
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    world.fault_once(Direction.TO_CLIENT, Fault.LOSE)
+    await world.restart_server()
+    await world.clock.advance(1)
+    await world.cut()
+    await world.clock.advance(5)
+    world.service.let_go("a")
+    assert await call == "a done"
+
+
+async def test_a_client_that_isnt_believed_comes_as_a_new_one_with_its_calls(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    await world.clock.advance(15)
+    old_id = world.peer.client_id
+    world.peer._remote_secret = "forgotten"
+    await world.cut()
+    await world.clock.advance(5)
+    world.service.let_go("a")
+    assert await call == "a done"
+    assert world.peer.client_id != old_id
+    assert "comes as a new one" in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+async def test_a_refused_attempt_tells_the_status(transport: str) -> None:
+    async with RpcHub(transport=transport) as server, RpcHub(transport=transport) as client:
+        url = (await server.serve(origins=lambda request: False)).url
+        peer = client.peer(url)
+        state = await peer.wait_state(RpcConnectionKind.DISCONNECTED)
+        assert isinstance(state.error, RpcConnectError)
+        assert state.error.status == 403
 
 
 async def test_whoever_takes_the_id_of_another_client_without_proof_disturbs_nobody(world: World) -> None:

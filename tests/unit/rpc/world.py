@@ -90,7 +90,12 @@ class World:
     async def __aexit__(self, *error: object) -> None:
         # Nothing stands in the way of an orderly end.
         self.network.fault = lambda direction, frame: None
-        await self._stack.aclose()
+        closing = asyncio.ensure_future(self._stack.aclose())
+        await settle()
+        while not closing.done():
+            # Somebody waits for a limit of time.
+            await self.clock.advance(1)
+        await closing
 
     @property
     def url(self) -> str:
@@ -127,8 +132,10 @@ class World:
         await settle()
 
     def start(self, call: Awaitable[Any]) -> asyncio.Task[Any]:
-        """Make a call in the background."""
-        return asyncio.ensure_future(call)
+        """Make a call in the background; what it comes to may be left unseen."""
+        task = asyncio.ensure_future(call)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return task
 
     def fault_once(self, direction: Direction, fault: Fault, *, skip: int = 0) -> None:
         """Let a fault happen to one frame in a direction, after `skip` others."""
