@@ -3,17 +3,13 @@
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Final
 
-from refusion import rpc
-from refusion.rpc import RpcHub
+from refusion.rpc import RpcHub, RpcStream
 
 from . import _cases
 from ._cases import Item
 from ._stack import Client, Stack
 
 __all__ = ["create"]
-
-# Streams are younger than the calls that are measured here.
-RpcStream: Any = getattr(rpc, "RpcStream", None)
 
 
 class Calculator:
@@ -31,10 +27,13 @@ class Calculator:
     async def items(self, items: list[Item]) -> list[Item]:
         raise NotImplementedError
 
+    async def count(self, n: int) -> RpcStream[int]:
+        raise NotImplementedError
+
 
 class CalculatorService(Calculator):
     async def add(self, a: int, b: int) -> int:
-        return await _cases.add(a, b)
+        return a + b
 
     async def add_later(self, a: int, b: int) -> int:
         return await _cases.add_later(a, b)
@@ -45,36 +44,24 @@ class CalculatorService(Calculator):
     async def items(self, items: list[Item]) -> list[Item]:
         return items
 
-
-if RpcStream is not None:
-
-    class Counter:
-        async def count(self, n: int) -> RpcStream[int]:
-            raise NotImplementedError
-
-    class CounterService(Counter):
-        async def count(self, n: int) -> RpcStream[int]:
-            return RpcStream(_cases.count(n))
+    async def count(self, n: int) -> RpcStream[int]:
+        return RpcStream(_cases.count(n))
 
 
 class _Client(Client):
     def __init__(self, hub: RpcHub, url: str) -> None:
         self._hub = hub
         self._calculator = hub.client(Calculator, url)
-        self._counter: Any = None if RpcStream is None else hub.client(Counter, url)
 
     def method(self, case: str) -> Callable[..., Awaitable[Any]]:
         method: Callable[..., Awaitable[Any]] = getattr(self._calculator, case)
         return method
 
     async def count(self, n: int) -> AsyncIterable[int]:
-        numbers: AsyncIterable[int] = await self._counter.count(n)
-        return numbers
+        return await self._calculator.count(n)
 
 
 class _Refusion(Stack):
-    has_stream = RpcStream is not None
-
     def __init__(self, transport: str, wire_format: str) -> None:
         self.about = f"{wire_format} on {transport}; one connection, structs arrive as objects"
         self._transport = transport
@@ -83,8 +70,6 @@ class _Refusion(Stack):
     async def serve(self) -> str:
         self._hub = RpcHub(transport=self._transport)
         self._hub.add_service(Calculator, CalculatorService())
-        if RpcStream is not None:
-            self._hub.add_service(Counter, CounterService())
         return (await self._hub.serve()).url
 
     async def connect(self, url: str) -> Client:

@@ -5,21 +5,11 @@ on either side. Times are milliseconds, as there.
 """
 
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
 from refusion import compute_method
-from refusion.rpc import RpcNoWait, rpc_method, rpc_service
-
-try:
-    # TODO: no guard as soon as refusion.rpc has streams.
-    from refusion.rpc import RpcStream, RpcStreamLost  # type: ignore[attr-defined]
-except ImportError:
-    RpcStream: Any = None
-    RpcStreamLost: Any = None
-
-HAS_STREAMS = RpcStream is not None
+from refusion.rpc import RpcNoWait, RpcStream, rpc_method, rpc_service
 
 
 @rpc_service(name="ITypeScriptTestService")
@@ -67,38 +57,9 @@ class BasicApi:
         raise NotImplementedError
 
 
-if HAS_STREAMS:
-
-    class StreamApi:
-        """Streams in both directions."""
-
-        @rpc_method(cancellable=False)
-        async def stream_int32(self, count: int) -> RpcStream[int]:
-            raise NotImplementedError
-
-        @rpc_method(cancellable=False)
-        async def stream_int32_no_reconnect(self, count: int) -> RpcStream[int]:
-            raise NotImplementedError
-
-        @rpc_method(cancellable=False)
-        async def slow_stream(self, count: int) -> RpcStream[int]:
-            raise NotImplementedError
-
-        async def sum_stream(self, numbers: RpcStream[int]) -> int:
-            raise NotImplementedError
-
-        async def get_open_stream_count(self) -> int:
-            raise NotImplementedError
-
-else:
-
-    class StreamApi:
-        """Streams, once there are any."""
-
-
 @rpc_service(name="ITypeScriptTestComputeService")
-class CounterApi(StreamApi):
-    """Counters that are computed, and what changes them."""
+class CounterApi:
+    """Counters that are computed, and what changes them; streams in both directions."""
 
     async def add(self, a: int, b: int) -> int:
         raise NotImplementedError
@@ -129,6 +90,24 @@ class CounterApi(StreamApi):
         raise NotImplementedError
 
     async def get_notifications(self) -> list[str]:
+        raise NotImplementedError
+
+    @rpc_method(cancellable=False)
+    async def stream_int32(self, count: int) -> RpcStream[int]:
+        raise NotImplementedError
+
+    @rpc_method(cancellable=False)
+    async def stream_int32_no_reconnect(self, count: int) -> RpcStream[int]:
+        raise NotImplementedError
+
+    @rpc_method(cancellable=False)
+    async def slow_stream(self, count: int) -> RpcStream[int]:
+        raise NotImplementedError
+
+    async def sum_stream(self, numbers: RpcStream[int]) -> int:
+        raise NotImplementedError
+
+    async def get_open_stream_count(self) -> int:
         raise NotImplementedError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from refusion import Computed, compute_method, isolated
 from refusion._base._clock import current_clock
-from refusion.rpc import RpcNoWait
+from refusion.rpc import RpcNoWait, RpcStream
 
-from .contracts import HAS_STREAMS, BasicApi, ControlApi, CounterApi, MatrixComputeApi, MatrixRpcApi, RpcStream
+from .contracts import BasicApi, ControlApi, CounterApi, MatrixComputeApi, MatrixRpcApi
 
 __all__ = ["BasicService", "ControlService", "CounterService", "MatrixComputeService", "MatrixRpcService"]
 
@@ -98,22 +98,20 @@ class CounterService(CounterApi):
     async def get_notifications(self) -> list[str]:
         return self._notifications
 
-    if HAS_STREAMS:
+    async def stream_int32(self, count: int) -> RpcStream[int]:
+        return RpcStream(self._numbers(count))
 
-        async def stream_int32(self, count: int) -> Any:
-            return RpcStream(self._numbers(count))
+    async def stream_int32_no_reconnect(self, count: int) -> RpcStream[int]:
+        return RpcStream(self._numbers(count), allow_reconnect=False)
 
-        async def stream_int32_no_reconnect(self, count: int) -> Any:
-            return RpcStream(self._numbers(count), allow_reconnect=False)
+    async def slow_stream(self, count: int) -> RpcStream[int]:
+        return RpcStream(self._numbers(count, interval=20))
 
-        async def slow_stream(self, count: int) -> Any:
-            return RpcStream(self._numbers(count, interval=20))
+    async def sum_stream(self, numbers: RpcStream[int]) -> int:
+        return sum([number async for number in numbers])
 
-        async def sum_stream(self, numbers: Any) -> int:
-            return sum([number async for number in numbers])
-
-        async def get_open_stream_count(self) -> int:
-            return self._open_streams
+    async def get_open_stream_count(self) -> int:
+        return self._open_streams
 
     async def _numbers(self, count: int, *, interval: float = 0) -> AsyncIterator[int]:
         self._open_streams += 1
@@ -135,7 +133,10 @@ class ControlService(ControlApi):
 
 
 class MatrixComputeService(MatrixComputeApi):
-    def __init__(self) -> None:
+    """Tells `log` when it computes, and when what it has computed invalidates itself."""
+
+    def __init__(self, log: Callable[[str], object] = lambda line: None) -> None:
+        self._log = log
         self._computations: Counter[int] = Counter()
         self._invalidations: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,6 +144,7 @@ class MatrixComputeService(MatrixComputeApi):
     @compute_method
     async def compute(self, call_key: int, delay: int, invalidation_delay: int) -> int:
         self._computations[call_key] += 1
+        self._log(f"computing {call_key}")
         computed = Computed.current()
         assert computed is not None
         with isolated():
@@ -161,6 +163,7 @@ class MatrixComputeService(MatrixComputeApi):
     async def _invalidate_later(self, computed: Computed[Any], call_key: int, delay: int) -> None:
         await pause(delay)
         self._invalidations[call_key] += 1
+        self._log(f"invalidating {call_key}")
         computed.invalidate(immediately=True)
 
 

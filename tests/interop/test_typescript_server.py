@@ -14,9 +14,9 @@ import pytest
 
 from refusion import FusionHub
 from refusion._base._retries import RetryDelays
-from refusion.rpc import RpcClientPeer, RpcConnectionKind, RpcLimits, RpcRemoteError
+from refusion.rpc import RpcClientPeer, RpcConnectionKind, RpcLimits, RpcRemoteError, RpcStream
 
-from .contracts import HAS_STREAMS, BasicApi, CallerApi, CounterApi, Point, RpcStream, ValueApi
+from .contracts import BasicApi, CallerApi, CounterApi, Point, ValueApi
 from .runs import Process, missing, running, typescript_server
 from .services import BasicService, CounterService
 
@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.parametrize("transport", ["websockets", "picows"]),
     pytest.mark.parametrize("format", ["json5np", "json5", "msgpack6", "msgpack6c"]),
 ]
-needs_streams = pytest.mark.skipif(not HAS_STREAMS, reason="refusion.rpc has no RpcStream yet")
 
 LIMITS = RpcLimits(reconnect_delays=RetryDelays(0.02, 0.2))
 
@@ -320,14 +319,12 @@ async def test_the_server_calls_its_client(hub: FusionHub, peer: RpcClientPeer, 
 # Streams
 
 
-@needs_streams
 async def test_a_stream_of_the_server_arrives_whole(counters: CounterApi) -> None:
     assert [number async for number in await counters.stream_int32(0)] == []
     assert [number async for number in await counters.stream_int32(1000)] == list(range(1000))
     assert [number async for number in await counters.stream_int32_no_reconnect(100)] == list(range(100))
 
 
-@needs_streams
 async def test_leaving_a_stream_early_ends_it_there(counters: CounterApi) -> None:
     seen = []
     async for number in await counters.slow_stream(1_000_000):
@@ -339,7 +336,6 @@ async def test_leaving_a_stream_early_ends_it_there(counters: CounterApi) -> Non
         await asyncio.sleep(0.01)
 
 
-@needs_streams
 async def test_a_stream_is_an_argument(counters: CounterApi) -> None:
     async def numbers() -> AsyncIterator[int]:
         for number in range(500):
@@ -348,7 +344,6 @@ async def test_a_stream_is_an_argument(counters: CounterApi) -> None:
     assert await counters.sum_stream(RpcStream(numbers())) == sum(range(500))
 
 
-@needs_streams
 async def test_a_stream_of_a_server_that_forgets_fails(peer: RpcClientPeer, counters: CounterApi) -> None:
     # The packages' servers drop their streams with the connection.
     stream = await counters.slow_stream(1_000_000)

@@ -22,6 +22,7 @@ from refusion.rpc import (
     RpcPeer,
     ServedMethod,
 )
+from refusion.rpc._answers import ok_answer
 from refusion.rpc.protocol import CallStage, Headers, RpcMessage
 from refusion.rpc.protocol._system_calls import CANCEL, INVALIDATE
 
@@ -125,6 +126,10 @@ class InboundComputeCall(InboundCall):
         self._unsubscribe: Callable[[], object] | None = None
         self._is_over = False
 
+    def start(self) -> None:
+        if not self._answer_with_hit():
+            super().start()
+
     async def run_method(self, context: InboundContext) -> Any:
         if self.call_type != COMPUTE_CALL_TYPE:
             return await super().run_method(context)
@@ -157,6 +162,33 @@ class InboundComputeCall(InboundCall):
         if self._unsubscribe is not None:
             self._unsubscribe()
         self._computed = None
+
+    def _answer_with_hit(self) -> bool:
+        """Answer with a value that is known and true, if there is one and nothing stands around the method."""
+        peer, message = self.peer, self.message
+        if self.call_type != COMPUTE_CALL_TYPE or message is None or not peer.hub.inbound.is_empty:
+            return False
+        try:
+            method = getattr(self.served.implementation, self.definition.name)
+            existing: Callable[..., Computed[Any] | None] | None = getattr(method, "existing", None)
+            if existing is None:
+                return False
+            computed = self.definition.apply(existing, self.served.decode(peer, message.args))
+            if computed is None or not computed.is_consistent or computed.has_error:
+                return False
+            reply = ok_answer(peer, self.definition, self.id, computed.value)
+        except Exception:
+            # It will be raised again in the task of the call, and be the answer.
+            return False
+        if reply is None:
+            return False
+        self.reply = reply
+        self.message = None
+        self._computed = computed
+        peer.inbound.add(self)
+        peer.post(reply)
+        self.replied()
+        return True
 
     def _computed_invalidated(self, _: object) -> None:
         # Called in the thread that invalidates. Going through the loop also puts it behind the answer.

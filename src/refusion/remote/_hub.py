@@ -4,7 +4,7 @@ import inspect
 from typing import Any, TypeVar
 
 from refusion.compute import ComputeMethod
-from refusion.rpc import ErrorFilter, MethodDefinition, RpcContractError, RpcHub, RpcLimits, RpcPeer
+from refusion.rpc import ErrorFilter, MethodDefinition, RpcContractError, RpcHub, RpcLimits, RpcPeer, RpcRouter
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
@@ -70,7 +70,7 @@ class FusionHub(RpcHub):
     def kind_of(self, attribute: Any) -> int:
         return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
 
-    def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
+    def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if method.kind == COMPUTE_CALL_TYPE:
-            return remote_compute_method(method, peer)
-        return super()._proxy_attribute(method, peer)
+            return remote_compute_method(self, method, target)
+        return super()._proxy_attribute(method, target)

@@ -106,7 +106,13 @@ class CallAdmission:
         return running < self._max_running and (self.held_bytes + size <= self._max_bytes or not running)
 
     def _run(self, call: "InboundCall") -> None:
-        task = call.task = self._peer.loop.create_task(call.run(), name=call.method, context=call.create_context())
+        loop, context = self._peer.loop, call.create_context()
+        if loop.get_task_factory() is None:
+            # As `create_task` does it, at two thirds of the price.
+            task = asyncio.Task(call.run(), loop=loop, name=call.method, context=context)
+        else:
+            task = loop.create_task(call.run(), name=call.method, context=context)
+        call.task = task
         self.tasks[task] = call.size
         self.held_bytes += call.size
         task.add_done_callback(self._ended)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from .protocol._message import Headers
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._contract import MethodDefinition
     from ._outbound_call import OutboundCall
     from ._peer import RpcPeer
+    from ._routing import RpcRoute
     from .transports._transport import ConnectionRequest
 
 __all__ = [
@@ -94,9 +95,16 @@ class InboundContext:
 class OutboundContext:
     """A call that is about to be made: what outbound middleware is given."""
 
-    __slots__ = ("arguments", "call", "headers", "method", "peer")
+    __slots__ = ("arguments", "call", "headers", "method", "peer", "route")
 
-    def __init__(self, method: "MethodDefinition", arguments: Sequence[Any], peer: "RpcPeer") -> None:
+    def __init__(
+        self,
+        method: "MethodDefinition",
+        arguments: Sequence[Any],
+        peer: "RpcPeer",
+        *,
+        route: "RpcRoute | None" = None,
+    ) -> None:
         self.method = method
         """What is called."""
         self.arguments = arguments
@@ -105,15 +113,25 @@ class OutboundContext:
         """What is to go with the call; middleware fills it."""
         self.peer = peer
         """Who is called."""
+        self.route = route
+        """Along which route; None if it is a fixed peer."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 
 
-Proceed = Callable[[], Awaitable[Any]]
-"""Goes on with a call and returns its result; may be awaited more than once, or not at all."""
+class Proceed(Protocol):
+    """Goes on with a call and returns its result; may be awaited more than once, or not at all."""
 
-RpcInboundMiddleware = Callable[[InboundContext, Proceed], Awaitable[Any]]
-"""Stands around the handlers of a hub's services: returns `await proceed()`, something else, or raises."""
+    def __call__(self) -> Awaitable[Any]: ...
 
-RpcOutboundMiddleware = Callable[[OutboundContext, Proceed], Awaitable[Any]]
-"""Stands around the calls that a hub's clients make: returns `await proceed()`, something else, or raises."""
+
+class RpcInboundMiddleware(Protocol):
+    """Stands around the handlers of a hub's services: returns `await proceed()`, something else, or raises."""
+
+    def __call__(self, call: InboundContext, proceed: Proceed, /) -> Awaitable[Any]: ...
+
+
+class RpcOutboundMiddleware(Protocol):
+    """Stands around the calls that a hub's clients make: returns `await proceed()`, something else, or raises."""
+
+    def __call__(self, call: OutboundContext, proceed: Proceed, /) -> Awaitable[Any]: ...

@@ -38,8 +38,8 @@ that the caller has the call in, to make up for it on the next connection.
 All of these are called in the event loop of the hub, and must not raise.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ._inbound_call import InboundCall
 from ._outbound_call import OutboundCall
@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageHandler", "RpcCallKind"]
 
-MessageHandler = Callable[["RpcPeer", RpcMessage], None]
-"""Takes a message that has come over the current link of a peer; must not raise."""
+
+class MessageHandler(Protocol):
+    """Takes a message that has come over the current link of a peer; must not raise."""
+
+    def __call__(self, peer: "RpcPeer", message: RpcMessage, /) -> None: ...
 
 
 class RpcCallKind:

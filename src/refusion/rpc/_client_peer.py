@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from refusion._aio._signal import Signal
@@ -55,6 +55,9 @@ class RpcConnectionState:
 
     reconnects_at: float | None = None
     """When the next attempt starts, in clock time; None if that isn't planned."""
+
+
+_FORBIDDEN: Final = 403
 
 
 @final
@@ -167,6 +170,8 @@ class RpcClientPeer(RpcPeer):
         try:
             await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
         except RpcConnectError as error:
+            if error.status == _FORBIDDEN and self._remote_secret is not None:
+                self._start_over()
             return error, 0.0
         except Exception as error:
             # Calls wait for the next attempt, so there has to be one whatever a transport or a proxy does.
@@ -203,6 +208,16 @@ class RpcClientPeer(RpcPeer):
         query = f"{parts.query}&" if parts.query else ""
         query += f"clientId={self.client_id}&f={quote(self.format.key)}{self._proof_query()}"
         return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+    def _start_over(self) -> None:
+        """Be a new client: the server doesn't believe that this is the one that it knows.
+
+        That happens when the server was restarted and its handshake, with the new secret, was lost on the way.
+        """
+        logger.warning("%r was refused as the client that it was, and comes as a new one", self)
+        self.client_id = encode_client_id(uuid.uuid4())
+        self._remote_secret = None
+        self._proof_counter = 0
 
     def _proof_query(self) -> str:
         """Return what proves that this is the client that was connected before; each attempt has its own."""

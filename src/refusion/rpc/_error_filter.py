@@ -2,8 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from refusion._base._logging import logger
 from refusion.errors import PublicError
@@ -12,10 +11,13 @@ from ._errors import RpcError, RpcInternalError
 
 __all__ = ["ErrorFilter", "default_error_filter", "hide_internals", "show_errors"]
 
-ErrorFilter = Callable[[BaseException], BaseException]
-"""Takes what a handler has raised, and returns what is sent in its place."""
-
 _ENVIRONMENT: Final = "REFUSION_ENV"
+
+
+class ErrorFilter(Protocol):
+    """Takes what a handler has raised, and returns what is sent in its place."""
+
+    def __call__(self, error: BaseException, /) -> BaseException: ...
 
 
 def show_errors(error: BaseException) -> BaseException:

@@ -120,6 +120,15 @@ class RpcContractError(RpcError, TypeError):
 class RpcConnectError(RpcError, ConnectionError, TransientError):
     """Raised when a connection can't be made."""
 
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem, status)
+        self.problem = problem
+        self.status = status
+        """The HTTP status that the server has refused it with, if it did."""
+
+    def __str__(self) -> str:
+        return self.problem
+
 
 class RpcDisconnected(RpcError, ConnectionError, TransientError):
     """Raised when the link is gone, and a call with it."""

@@ -50,13 +50,13 @@ class Link(Receiver):
         self.max_frame_bytes: int = self._sizes.handshake_frame_bytes
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
+        self.has_been_answered = False
+        """Whether anything has come behind the other side's handshake, so that it must have had this side's."""
         self.has_reconnected = False
         """Whether the other side has asked about its calls; it may do so once."""
         self.close_code: int = CLOSE_ABNORMAL
         self.close_reason: str = ""
         self.connected_at: float = 0.0
-        self.frame_count: int = 0
-        """How many frames have come."""
         self.closed: Signal = Signal()
         """The connection is gone."""
         self._transport: Transport | None = None
@@ -92,7 +92,6 @@ class Link(Receiver):
         if self.peer.link is not self:
             # A newer connection has taken over. What came too late here is asked about, or sent again, there.
             return
-        self.frame_count += 1
         if is_text != self.is_text:
             self.drop(f"a {'text' if is_text else 'binary'} frame came where {self.peer.format.key} was agreed on")
             return
@@ -105,6 +104,8 @@ class Link(Receiver):
         messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
+        if self.handshake is not None:
+            self.has_been_answered = True
         self._taken_in_turn += len(messages)
         if self._taken_in_turn > self._max_per_turn or self._backlog or self._is_held:
             # Others have to have their turn; what is too much waits, and all that comes behind it.
@@ -135,11 +136,6 @@ class Link(Receiver):
         self.peer.link_closed(self)
         self.writable()
         self.closed.set()
-
-    @property
-    def has_spoken(self) -> bool:
-        """Whether the other side has said anything beside its handshake."""
-        return self.frame_count > 1
 
     # Sending
 

@@ -28,8 +28,8 @@ class RpcServerPeer(RpcPeer):
         """The id that the client has given itself."""
         self._secret = create_secret()
         self._last_counter = 0
+        self._has_secret = False
         self._is_introduced = False
-        self._was_heard = False
         self._known_since = current_clock().now()
         # Let in, but not connected yet; that may never happen.
         limits = self.limits
@@ -45,26 +45,24 @@ class RpcServerPeer(RpcPeer):
 
         It has to, if this hub requires it, and from the first time on that it has done so. A counter is good once.
         """
-        if (
-            counter is not None
-            and proof is not None
-            and is_valid_proof(self._secret, self.client_id, counter, proof, self._last_counter)
-        ):
-            self._last_counter = int(counter)
-            self._was_heard = True
+        if not self._has_secret and (self.link is None or not self.link.has_been_answered):
+            # It may not have the secret, because that was lost on the way, and it has called nothing yet.
             return True
-        if not self._was_heard and (self.link is None or not self.link.has_spoken):
-            # Nobody is known to have the secret yet: it may be lost with the connection that it was sent on. There
-            # is nothing to take over either, as clients say nothing else before they have it.
-            return True
-        is_asked_for = self.hub.requires_reconnect_proof or self._last_counter > 0
-        return counter is None and proof is None and not is_asked_for
+        if counter is None and proof is None:
+            return not self.hub.requires_reconnect_proof and self._last_counter == 0
+        if counter is None or proof is None:
+            return False
+        if not is_valid_proof(self._secret, self.client_id, counter, proof, self._last_counter):
+            return False
+        self._last_counter = int(counter)
+        return True
 
     def link_opened(self, link: Link) -> None:
+        if self.link is not None:
+            self._has_secret = self._has_secret or self.link.has_been_answered
         if self._retention is not None:
             self._retention.cancel()
             self._retention = None
-        self._note_whether_heard()
         super().link_opened(link)
 
     def link_ready(self, link: Link, handshake: Handshake) -> None:
@@ -73,7 +71,7 @@ class RpcServerPeer(RpcPeer):
 
     def link_closed(self, link: Link) -> None:
         was_current = self.link is link
-        self._note_whether_heard()
+        self._has_secret = self._has_secret or link.has_been_answered
         super().link_closed(link)
         if not was_current or self.is_closing:
             return
@@ -93,10 +91,6 @@ class RpcServerPeer(RpcPeer):
 
     def __repr__(self) -> str:
         return f"<RpcServerPeer of client {self.client_id}>"
-
-    def _note_whether_heard(self) -> None:
-        if self.link is not None and self.link.has_spoken:
-            self._was_heard = True
 
     def _keep_for(self, seconds: float) -> None:
         clock = current_clock()

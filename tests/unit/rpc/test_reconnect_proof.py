@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from refusion.rpc import RpcConnectError, RpcHub, RpcLimits
+from refusion.rpc import RpcConnectError, RpcConnectionKind, RpcHub, RpcLimits
 from refusion.rpc.protocol import RpcMessage, reconnect_proof
 from refusion.rpc.protocol._system_calls import KEEP_ALIVE
 from refusion.rpc.transports import TransportLimits
@@ -74,6 +74,8 @@ async def raw_client(world: World, query: str = "") -> RawPeer:
     raw = RawPeer()
     await world.network.connect(f"{world.url}?clientId=raw&f=msgpack6{query}", raw, TransportLimits())
     await raw.introduce()
+    # Saying something else shows that it has got the server's handshake.
+    await raw.send(RpcMessage(KEEP_ALIVE, 0, 0, raw.format.arguments((list[int],)).encode(([],))))
     return raw
 
 
@@ -112,7 +114,6 @@ async def test_a_hub_may_require_the_proof_from_the_second_connection_on(clock: 
         first = await raw_client(world)
         secret = first.handshake.secret
         assert secret is not None
-        await first.send(RpcMessage(KEEP_ALIVE, 0, 0, first.arguments([1])))
         with pytest.raises(RpcConnectError):
             await raw_client(world)
         await raw_client(world, f"&c=1&p={reconnect_proof(secret, 'raw', '1')}")
@@ -130,18 +131,43 @@ async def test_a_client_that_never_got_through_needs_no_proof(clock: VirtualCloc
         await raw_client(world)
 
 
-async def test_a_client_that_never_got_the_secret_is_let_in_with_the_proof_of_another_one(world: World) -> None:
-    # As after a restart of the server whose first handshake got lost.
+async def test_a_client_that_missed_the_secret_of_a_restarted_server_gets_through(world: World) -> None:
+    await world.worker.add(1, 2)
     call = world.start(world.worker.wait("a"))
     await settle()
-    await world.restart_server()
     world.fault_once(Direction.TO_CLIENT, Fault.LOSE)
+    await world.restart_server()
+    await world.clock.advance(1)
+    await world.cut()
+    await world.clock.advance(5)
     world.service.let_go("a")
-
-    await world.clock.advance(30)
-
     assert await call == "a done"
-    assert world.network.connection_count == 3
+
+
+async def test_a_client_that_isnt_believed_comes_as_a_new_one_with_its_calls(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    await world.clock.advance(15)
+    old_id = world.peer.client_id
+    world.peer._remote_secret = "forgotten"
+    await world.cut()
+    await world.clock.advance(5)
+    world.service.let_go("a")
+    assert await call == "a done"
+    assert world.peer.client_id != old_id
+    assert "comes as a new one" in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+async def test_a_refused_attempt_tells_the_status(transport: str) -> None:
+    async with RpcHub(transport=transport) as server, RpcHub(transport=transport) as client:
+        url = (await server.serve(origins=lambda request: False)).url
+        peer = client.peer(url)
+        state = await peer.wait_state(RpcConnectionKind.DISCONNECTED)
+        assert isinstance(state.error, RpcConnectError)
+        assert state.error.status == 403
 
 
 async def test_whoever_takes_the_id_of_another_client_without_proof_disturbs_nobody(world: World) -> None:

@@ -25,13 +25,13 @@ import pytest
 
 from refusion import FusionHub
 from refusion._base._retries import RetryDelays
-from refusion.rpc import RpcClientPeer, RpcLimits, RpcRemoteError, rpc_method, rpc_service
+from refusion.rpc import RpcClientPeer, RpcLimits, RpcRemoteError, RpcStream, RpcStreamLost, rpc_service
 from refusion.rpc.protocol import MethodNames, RpcMessage, ids_to_bytes
-from refusion.rpc.protocol._system_calls import CANCEL, KEEP_ALIVE, OK
+from refusion.rpc.protocol._system_calls import CANCEL, OK
 from refusion.rpc.transports import ConnectionRequest, Receiver, Transport, TransportLimits
 from refusion.rpc.transports.memory import MemoryNetwork
 from refusion.testing import VirtualClock, settle
-from tests.interop.contracts import HAS_STREAMS, BasicApi, CounterApi, RpcStream, RpcStreamLost
+from tests.interop.contracts import BasicApi, CounterApi
 from tests.interop.services import BasicService, CounterService
 
 from .recorded import (
@@ -39,11 +39,8 @@ from .recorded import (
     DISCONNECT,
     ITEM,
     SERVER,
-    STREAM_MESSAGES,
     Happening,
-    Said,
     Session,
-    Topic,
     Transcript,
     arguments_of,
     session_names,
@@ -75,8 +72,6 @@ def all_names(hub: FusionHub) -> MethodNames:
     for contract in (BasicApi, CounterApi, NopeApi):
         for name in hub._define(contract).methods:
             names.add(name)
-    for name in STREAM_CALLS:
-        names.add(name)
     return names
 
 
@@ -145,14 +140,10 @@ async def play_client(session: Session, clock: VirtualClock) -> Transcript:
                 ids.update((peer.id, SERVER) for peer in hub.server_peers)
             elif event.what is Happening.CLIENT_CLOSES:
                 ear.close()
-            elif event.what is Happening.CLIENT_SAYS and is_playable(session.message(event, names)):
+            elif event.what is Happening.CLIENT_SAYS:
                 ear.say(session.with_ids(event.frame, {SERVER: hub.server_peers[-1].id}))
         await settle()
     return answers
-
-
-def is_playable(message: RpcMessage) -> bool:
-    return HAS_STREAMS or not (message.method in STREAM_CALLS or message.method in STREAM_MESSAGES)
 
 
 async def test_our_server_answers_a_recorded_client(session: Session, clock: VirtualClock) -> None:
@@ -167,17 +158,12 @@ async def test_our_server_answers_a_recorded_client(session: Session, clock: Vir
         second["answered", RECONNECT_CALL] = [(OK, arguments_of(session.format, data))]
         # The stream goes on, where TypeScript says that it is gone.
         second["link", 0].remove((DISCONNECT, [[STREAM_IN_OUTAGE]]))
-        if HAS_STREAMS:
-            sent, recorded_sent = our_first.pop(("shared", STREAM_IN_OUTAGE)), first.pop(("shared", STREAM_IN_OUTAGE))
-            assert sent[: len(recorded_sent)] == recorded_sent[: len(sent)]
-            assert abs(len(sent) - len(recorded_sent)) <= 1
-            resumed = our_second.pop(("shared", STREAM_IN_OUTAGE))
-            ((_, (start, _)),) = session.transcript(Happening.CLIENT_SAYS, ours.names).on(2)[
-                "consumed", STREAM_IN_OUTAGE
-            ]
-            assert resumed[:10] == [(ITEM, [index, index]) for index in range(start, start + 10)]
-        else:
-            first, our_first = without_streams(first), without_streams(our_first)
+        sent, recorded_sent = our_first.pop(("shared", STREAM_IN_OUTAGE)), first.pop(("shared", STREAM_IN_OUTAGE))
+        assert sent[: len(recorded_sent)] == recorded_sent[: len(sent)]
+        assert abs(len(sent) - len(recorded_sent)) <= 1
+        resumed = our_second.pop(("shared", STREAM_IN_OUTAGE))
+        ((_, (start, _)),) = session.transcript(Happening.CLIENT_SAYS, ours.names).on(2)["consumed", STREAM_IN_OUTAGE]
+        assert resumed[:10] == [(ITEM, [index, index]) for index in range(start, start + 10)]
 
     assert our_first == first
     assert our_second == second
@@ -195,8 +181,6 @@ class Caller:
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self.counters = hub.client(CounterApi, peer)
         clients = {BasicApi: hub.client(BasicApi, peer), CounterApi: self.counters, NopeApi: hub.client(NopeApi, peer)}
-        if not HAS_STREAMS:
-            clients[ReferenceApi] = hub.client(ReferenceApi, peer)
         for contract, client in clients.items():
             for name, method in hub._define(contract).methods.items():
                 self._methods[name] = (getattr(client, method.name), method.argument_types)
@@ -207,7 +191,7 @@ class Caller:
             self._calls[message.related_id].cancel()
         elif message.method in self._methods and message.related_id not in self._calls:
             method, types = self._methods[message.method]
-            if HAS_STREAMS and message.method in STREAM_CALLS:
+            if message.method in STREAM_CALLS:
                 call = self._stream_call(message.related_id, method)
             else:
                 call = method(*self._session.format.arguments(types).decode(message.args))
@@ -233,22 +217,6 @@ class Caller:
 async def one_to_five() -> AsyncIterator[int]:
     for number in range(1, 6):
         yield number
-
-
-@rpc_service(name="ITypeScriptTestComputeService")
-class ReferenceApi:
-    """Methods with streams, for a library without streams: their references are plain values."""
-
-    @rpc_method(cancellable=False)
-    async def stream_int32(self, count: int) -> Any:
-        raise NotImplementedError
-
-    @rpc_method(cancellable=False)
-    async def slow_stream(self, count: int) -> Any:
-        raise NotImplementedError
-
-    async def sum_stream(self, numbers: Any) -> int:
-        raise NotImplementedError
 
 
 async def play_server(session: Session, clock: VirtualClock, check: Callable[[Caller], Awaitable[None]]) -> Transcript:
@@ -277,7 +245,7 @@ async def play_server(session: Session, clock: VirtualClock, check: Callable[[Ca
                 await settle()
             elif event.what is Happening.CLIENT_SAYS:
                 await caller.follow(session.message(event, names))
-            elif event.what is Happening.SERVER_SAYS and is_playable(session.message(event, names)):
+            elif event.what is Happening.SERVER_SAYS:
                 ears[-1].say(session.with_ids(event.frame, {CLIENT: peer.id}))
             elif event.what is Happening.CLIENT_CLOSES and event is not session.last_close:
                 peer.disconnect()
@@ -301,33 +269,19 @@ async def test_our_client_talks_with_a_recorded_server(session: Session, clock: 
             with pytest.raises(RpcRemoteError) as caught:
                 await caller.outcome(call_id)
             assert str(caught.value) == session.results[key].removeprefix(REMOTE_EXCEPTION)
-        if HAS_STREAMS:
-            assert await caller.outcome(STREAM_CALL) == list(range(100))
-            assert await caller.outcome(CUT_STREAM_CALL) == [0, 1, 2]
-            with pytest.raises(RpcStreamLost):
-                await caller.outcome(OUTAGE_STREAM_CALL)
+        assert await caller.outcome(STREAM_CALL) == list(range(100))
+        assert await caller.outcome(CUT_STREAM_CALL) == [0, 1, 2]
+        with pytest.raises(RpcStreamLost):
+            await caller.outcome(OUTAGE_STREAM_CALL)
 
     ours = await play_server(session, clock, check)
     recorded = session.transcript(Happening.CLIENT_SAYS, ours.names)
     first, second = dict(recorded.on(1)), dict(recorded.on(2))
     our_first, our_second = dict(ours.on(1)), dict(ours.on(2))
-    if HAS_STREAMS and session.is_same_peer:
+    if session.is_same_peer:
         # A stream whose host isn't the peer isn't asked for again.
         del second["consumed", STREAM_IN_OUTAGE]
         our_second.pop(("consumed", STREAM_IN_OUTAGE), None)
-    elif not HAS_STREAMS:
-        first, second = without_streams(first), without_streams(second)
-        our_first, our_second = without_streams(our_first), without_streams(our_second)
 
     assert our_first == first
     assert our_second == second
-
-
-def without_streams(topics: dict[Topic, list[Said]]) -> dict[Topic, list[Said]]:
-    """Return what was said, without what a library without streams doesn't say, or can't answer."""
-    answers = {("answered", call_id) for call_id in (STREAM_CALL, SUM_CALL, CUT_STREAM_CALL, OUTAGE_STREAM_CALL)}
-    return {
-        topic: [words for words in said if words[0] not in {DISCONNECT, KEEP_ALIVE}]
-        for topic, said in topics.items()
-        if topic[0] not in {"consumed", "shared"} and topic not in answers
-    }

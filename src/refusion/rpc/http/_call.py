@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from refusion._base._logging import logger
-from refusion.rpc import InboundContext
+from refusion.rpc import InboundContext, RpcInternalError
 from refusion.rpc._call_context import set_headers
 from refusion.rpc._tracing import set_trace
 
@@ -129,7 +129,8 @@ def _failure(hub: "ServingHub", route: MethodRoute, error: BaseException) -> Res
     name = route.definition.full_name
     shown = hub.filter_error(error)
     problem = problem_of(error, shown, name)
-    if problem.problem.status == 500 and shown is error:
+    if problem.problem.status == 500 and not isinstance(shown, RpcInternalError):
+        # Otherwise it was logged already, under the number that is told.
         logger.error("%s failed", name, exc_info=error)
     return problem_response(problem)
 

@@ -86,7 +86,7 @@ class MemoryNetwork(Network):
             raise RpcConnectError(f"can't connect to {url}: nobody listens there")
         outcome = server.accept(connection_request(f"{parts.path}?{parts.query}", (), "memory"))
         if isinstance(outcome, Rejection) and outcome.close_code is None:
-            raise RpcConnectError(f"can't connect to {url}: {outcome.reason}")
+            raise RpcConnectError(f"can't connect to {url}: {outcome.reason}", outcome.status)
         client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER)
         if isinstance(outcome, Rejection):
             receiver.connected(client_end)

@@ -12,6 +12,7 @@ from typing import Final, final
 from picows import (
     WSError,
     WSFrame,
+    WSInvalidStatusError,
     WSListener,
     WSMsgType,
     WSTransport,
@@ -226,7 +227,9 @@ class PicowsNetwork(Network):
                     read_buffer_init_size=_READ_BUFFER_BYTES,
                 )
         except (OSError, WSError, TimeoutError, ValueError) as error:
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
+            response = error.response if isinstance(error, WSInvalidStatusError) else None
+            status = None if response is None else int(response.status)
+            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
         assert isinstance(listener, _Connection)  # noqa: S101  # made right above
         return listener
 

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server as WebSocketsServer
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.http11 import Request, Response
 
 from refusion.rpc._errors import RpcConnectError
@@ -145,7 +145,8 @@ class WebSocketsNetwork(Network):
                 max_size=limits.max_frame_bytes,
             )
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
+            status = error.response.status_code if isinstance(error, InvalidStatus) else None
+            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
         transport = _WebSocketTransport(connection, receiver, limits)
         task = asyncio.create_task(transport.run(), name="rpc connection")
         _tasks.add(task)

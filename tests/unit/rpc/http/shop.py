@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 
 from refusion import FusionHub, compute_method
-from refusion.rpc import InboundContext, RpcHub, RpcNoWait, rpc_method, rpc_service
+from refusion.rpc import ErrorFilter, InboundContext, RpcHub, RpcNoWait, rpc_method, rpc_service
 
 GUARD = 20
 
@@ -156,13 +156,14 @@ class WatchedHub(FusionHub):
         super().__init__()
         self.contexts: list[InboundContext] = []
         self.shown: dict[type[BaseException], BaseException] = {}
+        self.error_filter: ErrorFilter = lambda error: self.shown.get(type(error), error)
 
     async def invoke(self, context: InboundContext) -> Any:
         self.contexts.append(context)
         return await super().invoke(context)
 
     def filter_error(self, error: BaseException) -> BaseException:
-        return self.shown.get(type(error), error)
+        return self.error_filter(error)
 
 
 def check_response(response: httpx.Response) -> None:

@@ -11,6 +11,7 @@ from refusion.rpc import (
     RpcDisconnected,
     RpcLimitExceeded,
     RpcServiceNotFound,
+    hide_internals,
 )
 from refusion.rpc.protocol import ExceptionInfo, error_from_info
 
@@ -94,6 +95,22 @@ async def test_what_the_hub_shows_of_an_error_is_told_in_its_place(
     assert (response.status_code, response.json()["detail"]) == (403, "no")
     response = await post(client, "Shop/Fail", [2])
     assert (response.status_code, response.json()["detail"]) == (404, "no such shelf")
+
+
+async def test_a_hidden_error_is_logged_once_under_the_number_that_is_told(
+    client: httpx.AsyncClient, service: ShopService, hub: WatchedHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = RuntimeError("secret")
+    service.errors = [error]
+    hub.error_filter = hide_internals
+    response = await post(client, "Shop/Fail", [0])
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert isinstance(record.args, tuple)
+    assert response.status_code == 500
+    assert str(record.args[0]) in response.json()["detail"]
+    assert "secret" not in response.text
 
 
 async def test_a_result_that_cant_be_written_is_the_servers_fault(

@@ -1,40 +1,19 @@
 """Streams: as a result they come line by line, as long as somebody reads them."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 from openapi_spec_validator import validate
 
-from refusion import rpc
-from refusion.rpc import RpcHub
-from refusion.rpc.formats._hooks import WireValue
+from refusion.rpc import RpcHub, RpcStream
 from refusion.rpc.http import RpcHttpEndpoint
 from refusion.testing import settle
 
 from .shop import ask, under_uvicorn
-
-T = TypeVar("T")
-
-
-class RpcStream(WireValue, Generic[T]):
-    """Stands for the stream of the RPC layer."""
-
-    def __init__(self, source: AsyncIterable[T]) -> None:
-        self.source = source
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return aiter(self.source)
-
-    def to_wire(self, *, is_text: bool) -> Any:
-        raise TypeError("a stream needs a peer")
-
-    @classmethod
-    def from_wire(cls, declared: Any, value: Any, *, is_text: bool) -> Self:
-        raise ValueError("a stream needs a peer")
 
 
 class Page(msgspec.Struct):
@@ -133,8 +112,7 @@ def service() -> FeedService:
 
 
 @pytest.fixture
-async def app(service: FeedService, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RpcHttpEndpoint]:
-    monkeypatch.setattr(rpc, "RpcStream", RpcStream, raising=False)
+async def app(service: FeedService) -> AsyncIterator[RpcHttpEndpoint]:
     async with RpcHub() as hub:
         hub.add_service(Feed, service)
         yield RpcHttpEndpoint(hub)
