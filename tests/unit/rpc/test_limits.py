@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from refusion.rpc import RpcError, RpcLimits, RpcStream
+from refusion.rpc import RpcCallTimeouts, RpcError, RpcLimits, RpcStream
 from refusion.rpc.protocol import RpcMessage, SizeLimits
 from refusion.rpc.protocol._system_calls import ERROR
+from refusion.rpc.transports import TransportLimits
 from refusion.testing import VirtualClock, settle
 
 from .stream_world import StreamWorld
@@ -164,3 +165,46 @@ async def test_so_many_open_calls_that_they_cant_be_asked_about_are_sent_again(
         await settle(200)
         assert [call.result() for call in calls] == [f"{i} done" for i in range(2_000)]
         assert len(world.log) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_running_calls": 0}, "max_running_calls can't be 0"),
+        ({"max_queued_calls": 0}, "max_queued_calls can't be 0"),
+        ({"max_call_bytes": -1}, "max_call_bytes can't be -1"),
+        ({"messages_per_turn": 0}, "messages_per_turn can't be 0"),
+        ({"flush_bytes": 0}, "flush_bytes can't be 0"),
+        ({"max_objects": 0}, "max_objects can't be 0"),
+        ({"handshake_timeout": 0.0}, "handshake_timeout can't be 0.0"),
+        ({"keep_alive_period": 0.0}, "keep_alive_period can't be 0.0"),
+        ({"delayed_call_threshold": -1.0}, "delayed_call_threshold can't be -1.0"),
+        ({"drain_timeout": -1.0}, "drain_timeout can't be -1.0"),
+        ({"keep_alive_period": 30.0}, "a link would be dropped before anything is said on it"),
+        ({"server_peer_min_retention": 1_000.0}, "is longer than server_peer_max_retention"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        RpcLimits(**options)
+
+
+def test_a_time_limit_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="run is a time in seconds above 0, or None for no limit; not 0"):
+        RpcCallTimeouts(run=0)
+    with pytest.raises(ValueError, match="connect is a time"):
+        RpcCallTimeouts(connect=-1.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"low_water": 5, "high_water": 5}, {"low_water": -1}, {"max_frame_bytes": 0}, {"connect_timeout": 0.0}],
+)
+def test_a_limit_of_a_connection_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        TransportLimits(**options)
+
+
+def test_times_that_may_be_nothing_may_be_so() -> None:
+    limits = RpcLimits(drain_timeout=0, close_timeout=0, server_peer_min_retention=0, server_peer_max_retention=0)
+    assert limits.drain_timeout == 0
