@@ -117,6 +117,7 @@ class RpcHub:
         self._close_task: asyncio.Task[None] | None = None
         self._watchers: list[asyncio.Task[None]] = []
         self._closers: set[asyncio.Task[Any]] = set()
+        self._draining: asyncio.Future[Any] | None = None
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -362,6 +363,9 @@ class RpcHub:
         task = asyncio.current_task()
         if task is not None:
             self._closers.add(task)
+            if self._draining is not None:
+                # To see what is to be waited for without this one, too.
+                self._draining.cancel()
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
@@ -432,10 +436,21 @@ class RpcHub:
         peers = [*self._server_peers.values(), *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
-        draining = asyncio.gather(*[peer.drain(self._closers) for peer in peers])
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            draining.cancel()
+
         clock = current_clock()
-        timer = clock.call_at(clock.now() + seconds, draining.cancel)
-        await asyncio.wait([draining])
+        timer = clock.call_at(clock.now() + seconds, end)
+        while not is_over:
+            self._draining = draining = asyncio.gather(*[peer.drain(self._closers) for peer in peers])
+            await asyncio.wait([draining])
+            if not draining.cancelled():
+                break
+        self._draining = None
         timer.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
