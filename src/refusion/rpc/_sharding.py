@@ -34,7 +34,7 @@ def stable_hash(key: str | bytes | int | UUID) -> int:
             data = key.bytes
         case int():
             data = str(int(key)).encode()
-        case _:
+        case _:  # pyright: ignore[reportUnnecessaryComparison]  # callers without types
             raise TypeError(f"a key to route by is a str, bytes, int or UUID, not {type(key).__qualname__}")
     return int(xxhash.xxh3_64_intdigest(data))
 
