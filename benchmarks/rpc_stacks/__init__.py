@@ -12,6 +12,7 @@ STACKS: Final = {
     "refusion-websockets": "refusion",
     "refusion-json": "refusion",
     "grpc.aio": "grpc_aio",
+    "grpc.aio-uvloop": "grpc_aio",
     "json-rpc": "json_rpc",
     "socketio": "socketio",
     "aiohttp": "aiohttp",

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-import uvloop
 
 from benchmarks._processes import obey, pin
 
@@ -98,7 +97,7 @@ def main() -> None:
     pin(options.core)
     stack = load(options.name)
     run = run_server(stack) if options.role == "server" else run_client(stack, options.url)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=stack.loop_factory) as runner:
         runner.run(run)
 
 

@@ -1,8 +1,11 @@
 """What a stack has to offer to be measured: a server and a client, each in a process of its own."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, ClassVar
+
+import uvloop
 
 from ._cases import CASES, Case
 
@@ -30,6 +33,9 @@ class Stack(ABC):
 
     about: str
     """What exactly is measured, in a line."""
+
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = staticmethod(uvloop.new_event_loop)
+    """What its event loops are made with."""
 
     has_stream: ClassVar[bool] = True
     """Whether there is something to be compared with a stream."""

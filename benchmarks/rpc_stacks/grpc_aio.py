@@ -1,5 +1,6 @@
 """grpc.aio with generic handlers. Messages are as compact as those of Protocol Buffers, and coded as fast."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -94,5 +95,10 @@ def _compact(item: Item) -> CompactItem:
     return CompactItem(item.id, item.name, item.city, item.is_active, item.score, item.tags)
 
 
+class _GrpcOnAsyncio(_Grpc):
+    about = "as grpc.aio-uvloop, on the loop of asyncio that it is made for; the budgets were set against this one"
+    loop_factory = staticmethod(asyncio.new_event_loop)
+
+
 def create(name: str) -> Stack:
-    return _Grpc()
+    return _Grpc() if name == "grpc.aio-uvloop" else _GrpcOnAsyncio()

@@ -33,7 +33,7 @@ class Calculator:
 
 class CalculatorService(Calculator):
     async def add(self, a: int, b: int) -> int:
-        return await _cases.add(a, b)
+        return a + b
 
     async def add_later(self, a: int, b: int) -> int:
         return await _cases.add_later(a, b)

@@ -1,6 +1,7 @@
 """What type checkers have to see of the public API."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import assert_type
 
 from refusion import (
@@ -13,7 +14,9 @@ from refusion import (
     invalidate,
     invalidating,
 )
-from refusion.rpc import RpcHub, RpcStream
+from refusion.rpc import RpcHub, RpcStream, rpc_type
+from refusion.rpc.formats import FrameEncoder, get_format
+from refusion.rpc.protocol import SizeLimits
 
 
 class Todos:
@@ -108,3 +111,17 @@ async def streams() -> None:
                 assert_type(tick, int)
         async for data in RpcStream([b"a"], is_real_time=True, can_skip_to=lambda item: item.isupper()):
             assert_type(data, bytes)
+
+
+@rpc_type(name="Zoo.Bear, Zoo.Contracts")
+@dataclass
+class Bear:
+    weight: float
+
+
+async def formats() -> None:
+    assert_type(Bear(1.5), Bear)
+    codec = get_format("msgpack6c").item(Bear)
+    assert_type(codec.encode((1, Bear(1.5))), bytes)
+    assert_type(get_format("msgpack6c-lz4").frame_encoder(is_server=True), FrameEncoder | None)
+    assert_type(SizeLimits(argument_bytes=1_000_000).argument_bytes, int)

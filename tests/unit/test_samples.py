@@ -39,6 +39,16 @@ def test_the_demo_survives_a_crash_of_its_server() -> None:
     assert re.search(r"AAPL\s+\d+\.\d\d", done.stdout)
 
 
+def test_each_chat_has_its_server_and_its_watcher_sees_every_message() -> None:
+    done = run("-m", "samples.multi_server")
+    assert done.returncode == 0, done.stdout + done.stderr
+    homes = re.findall(r"(\w+): '.*' went to (\w+)", done.stdout)
+    assert len(homes) == 12
+    assert len(set(homes)) == 4
+    assert {server for _, server in homes} == {"Server0", "Server1"}
+    assert len(re.findall(r"12 words", done.stdout)) == 4
+
+
 def test_the_history_is_a_real_one() -> None:
     history = load_history()
     assert len(history) > 100

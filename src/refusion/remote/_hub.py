@@ -3,7 +3,7 @@
 from typing import Any
 
 from refusion.compute import ComputeMethod
-from refusion.rpc import ErrorFilter, MethodDefinition, RpcHub, RpcLimits, RpcPeer
+from refusion.rpc import ErrorFilter, MethodDefinition, RpcHub, RpcLimits, RpcPeer, RpcRouter
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
@@ -54,7 +54,7 @@ class FusionHub(RpcHub):
     def kind_of(self, attribute: Any) -> int:
         return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
 
-    def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
+    def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if method.kind == COMPUTE_CALL_TYPE:
-            return remote_compute_method(method, peer)
-        return super()._proxy_attribute(method, peer)
+            return remote_compute_method(self, method, target)
+        return super()._proxy_attribute(method, target)

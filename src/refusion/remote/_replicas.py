@@ -1,13 +1,26 @@
 """Compute methods whose body is a call to another process, and whose results are replicas of values there."""
 
 import functools
+import weakref
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, final
 
 from refusion._base._clock import current_clock
 from refusion._base._retries import RetryDelays
-from refusion.compute import Computed, ComputedOptions, ComputeMethod
-from refusion.rpc import MethodDefinition, RpcCallCancelled, RpcPeer
+from refusion.compute import Computed, ComputedOptions, ComputeMethod, InvalidationSource
+from refusion.rpc import (
+    InboundContext,
+    MethodDefinition,
+    OutboundContext,
+    RpcCallCancelled,
+    RpcHub,
+    RpcPeer,
+    RpcRef,
+    RpcRerouted,
+    RpcRoute,
+    RpcRouter,
+)
+from refusion.rpc._routing import fixed_router, wait_to_reroute
 
 from ._compute_calls import InvalidatedBeforeResult, OutboundComputeCall
 
@@ -19,9 +32,10 @@ CLIENT_OPTIONS: Final = ComputedOptions(min_cache_duration=60.0)
 _MAX_TRIES: Final = 3
 _MAX_DURATION: Final = 5.0
 _DELAYS: Final = RetryDelays(0.05, 1.0)
+_REROUTED: Final = InvalidationSource("its route has changed")
 
 
-def remote_compute_method(method: MethodDefinition, peer: RpcPeer) -> ComputeMethod:
+def remote_compute_method(hub: RpcHub, method: MethodDefinition, target: RpcPeer | RpcRouter) -> ComputeMethod:
     """Return a compute method that asks the other side, and keeps its answer while that is true.
 
     It has the options of the contract's method that concern keeping a result; when it is invalidated is up to
@@ -29,10 +43,11 @@ def remote_compute_method(method: MethodDefinition, peer: RpcPeer) -> ComputeMet
     """
     attribute: ComputeMethod = method.attribute
     declared: ComputedOptions = attribute.declared_options
+    router = fixed_router(RpcRef(target, is_fixed=True)) if isinstance(target, RpcPeer) else target
 
     @functools.wraps(method.function)
     async def call(self: object, *args: Any, **kwargs: Any) -> Any:
-        return await fetch(peer, method, method.bind(args, kwargs))
+        return await _Fetch(hub, method, method.bind(args, kwargs), router).run()
 
     options = ComputedOptions(
         keep_alive=declared.keep_alive,
@@ -44,33 +59,83 @@ def remote_compute_method(method: MethodDefinition, peer: RpcPeer) -> ComputeMet
     return kind(call, options, attribute.binder.custom_key, is_invalidated_by_calls=False)
 
 
-async def fetch(peer: RpcPeer, method: MethodDefinition, values: Sequence[Any]) -> Any:
-    """Ask the other side for a value, and let the computed that asks stand or fall with the answer.
+@final
+class _Fetch:
+    """Asks for a value, and lets the computed that asks stand or fall with the answer.
 
-    An answer that stops being true before it arrives is asked for again, a few times.
+    An answer that stops being true before it arrives is asked for again, a few times; a call whose route changes
+    is made again along the next one.
     """
-    replica = Computed.current()
-    clock = current_clock()
-    deadline = clock.now() + _MAX_DURATION
-    tries = 1
-    while True:
-        call = peer.start(method, values)
-        assert isinstance(call, OutboundComputeCall)  # noqa: S101  # of the kind that the hub has for it
+
+    def __init__(self, hub: RpcHub, method: MethodDefinition, values: Sequence[Any], router: RpcRouter) -> None:
+        self._hub = hub
+        self._method = method
+        self._values = values
+        self._router = router
+        self._replica = Computed.current()
+        self._tries = 0
+        self._reroutes = 0
+        self._deadline = current_clock().now() + _MAX_DURATION
+
+    async def run(self) -> Any:
+        while True:
+            route = self._router(self._method, self._values).route
+            try:
+                return await self._ask(route)
+            except RpcRerouted:
+                if route.ref.is_fixed:
+                    raise
+                self._reroutes += 1
+                await wait_to_reroute(route, self._reroutes)
+            except (InvalidatedBeforeResult, RpcCallCancelled) as error:
+                self._tries += 1
+                if self._tries >= _MAX_TRIES or current_clock().now() >= self._deadline:
+                    name = self._method.full_name
+                    raise RpcCallCancelled(f"{name} was cancelled by the server {self._tries} times") from error
+                await current_clock().sleep(_DELAYS.delay(self._tries))
+
+    async def _ask(self, route: RpcRoute) -> Any:
+        if route.is_local:
+            self._follow(route)
+            return await self._hub.invoke(InboundContext(self._method, self._values))
+        context = OutboundContext(self._method, self._values, self._hub.target_peer(route), route=route)
         try:
-            value = await call.wait()
-        except (InvalidatedBeforeResult, RpcCallCancelled) as error:
-            call.release()
-            if tries >= _MAX_TRIES or clock.now() >= deadline:
-                raise RpcCallCancelled(f"{method.full_name} was cancelled by the server {tries} times") from error
-        except Exception:
-            if replica is not None:
-                call.attach(replica)
+            value = await self._hub.outbound.run(context)
+        except (InvalidatedBeforeResult, RpcCallCancelled, RpcRerouted):
+            if isinstance(context.call, OutboundComputeCall):
+                context.call.release()
             raise
-        else:
-            if replica is None:
-                call.release()
-            else:
-                call.attach(replica)
-            return value
-        await clock.sleep(_DELAYS.delay(tries))
-        tries += 1
+        except Exception:
+            self._attach(context, route)
+            raise
+        self._attach(context, route)
+        return value
+
+    def _attach(self, context: OutboundContext, route: RpcRoute) -> None:
+        call = context.call
+        if not isinstance(call, OutboundComputeCall):
+            # Middleware has answered in its place.
+            return
+        if self._replica is None:
+            call.release()
+            return
+        call.attach(self._replica)
+        self._follow(route)
+
+    def _follow(self, route: RpcRoute) -> None:
+        """Let the replica be stale when the route changes: the new owner may know better."""
+        if self._replica is None or route.ref.is_fixed:
+            return
+
+        def stop(_: object) -> None:
+            unsubscribe()
+
+        replica = weakref.ref(self._replica, stop)
+
+        def invalidate() -> None:
+            live = replica()
+            if live is not None:
+                live.invalidate(immediately=True, source=_REROUTED)
+
+        unsubscribe = route.on_changed(invalidate)
+        self._replica.on_invalidated(stop)

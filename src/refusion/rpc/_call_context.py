@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._contract import MethodDefinition
     from ._outbound_call import OutboundCall
     from ._peer import RpcPeer
+    from ._routing import RpcRoute
     from .transports._transport import ConnectionRequest
 
 __all__ = [
@@ -92,9 +93,16 @@ class InboundContext:
 class OutboundContext:
     """A call that is about to be made: what outbound middleware is given."""
 
-    __slots__ = ("arguments", "call", "headers", "method", "peer")
+    __slots__ = ("arguments", "call", "headers", "method", "peer", "route")
 
-    def __init__(self, method: "MethodDefinition", arguments: Sequence[Any], peer: "RpcPeer") -> None:
+    def __init__(
+        self,
+        method: "MethodDefinition",
+        arguments: Sequence[Any],
+        peer: "RpcPeer",
+        *,
+        route: "RpcRoute | None" = None,
+    ) -> None:
         self.method = method
         """What is called."""
         self.arguments = arguments
@@ -103,6 +111,8 @@ class OutboundContext:
         """What is to go with the call; middleware fills it."""
         self.peer = peer
         """Who is called."""
+        self.route = route
+        """Along which route; None if it is a fixed peer."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 

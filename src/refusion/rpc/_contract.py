@@ -7,7 +7,7 @@ in .NET a slot for cancellation is counted, unless the method says that it has n
 
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple, final
 
@@ -82,7 +82,8 @@ class MethodDefinition:
         """Whether its arguments may hold streams."""
         self.has_result_streams: bool = carries_streams(self.result_type)
         """Whether its result may."""
-        self._codecs: dict[RpcFormat, MethodCodecs] = {}
+        self.codecs: Mapping[RpcFormat, MethodCodecs] = _CodecTable(self)
+        """How its values are written and read, by format."""
         self._parameters = parameters
         self._keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
@@ -90,15 +91,6 @@ class MethodDefinition:
     def parameters(self) -> tuple[inspect.Parameter, ...]:
         """Its parameters, without the instance."""
         return tuple(self._parameters)
-
-    def codecs(self, format_: RpcFormat) -> MethodCodecs:
-        """Return how its arguments and its result are written in a format."""
-        codecs = self._codecs.get(format_)
-        if codecs is None:
-            result_type = None if self.is_no_wait else self.result_type
-            codecs = MethodCodecs(format_.arguments(self.argument_types), format_.result(result_type))
-            self._codecs[format_] = codecs
-        return codecs
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Return one value per parameter, with defaults applied.
@@ -153,6 +145,21 @@ class MethodDefinition:
         return full
 
 
+class _CodecTable(dict[RpcFormat, MethodCodecs]):
+    """Codecs that are made when they are first asked for."""
+
+    def __init__(self, method: MethodDefinition) -> None:
+        super().__init__()
+        self._method = method
+
+    def __missing__(self, format_: RpcFormat) -> MethodCodecs:
+        method = self._method
+        result_type = None if method.is_no_wait else method.result_type
+        codecs = MethodCodecs(format_.arguments(method.argument_types), format_.result(result_type))
+        self[format_] = codecs
+        return codecs
+
+
 @final
 class ServiceDefinition:
     """A contract, read."""
@@ -201,7 +208,7 @@ class ServiceDefinition:
         """
         for method in self.methods.values():
             try:
-                method.codecs(format_)
+                _ = method.codecs[format_]
                 for type_ in (*method.argument_types, method.result_type):
                     for item_type in item_types(type_):
                         format_.item(item_type)

@@ -16,12 +16,14 @@ from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected, RpcServiceNotFound, RpcUnsupportedFormat
+from ._failover import FailoverRef
 from ._legacy_names import all_legacy_wire_names, legacy_wire_name
 from ._limits import RpcLimits
 from ._link import Link
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
-from ._proxy import create_proxy, remote_function
+from ._proxy import create_proxy, remote_function, routed_function
+from ._routing import RpcLocal, RpcRef, RpcRoute, RpcRouter, fixed_router, send_along
 from ._served_method import ServedMethod
 from ._server_peer import RpcServerPeer
 from ._system_messages import SYSTEM_MESSAGES
@@ -113,6 +115,7 @@ class RpcHub:
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._closers: set[asyncio.Task[Any]] = set()
         self.add_call_kind(RpcCallKind())
 
@@ -147,12 +150,13 @@ class RpcHub:
             for known_as in all_legacy_wire_names(method):
                 self.method_names.add(known_as)
 
-    def client(self, contract: type[C], peer: RpcPeer | str | None = None) -> C:
+    def client(self, contract: type[C], peer: RpcPeer | RpcRef | RpcRouter | str | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
 
         Args:
             contract: What is called.
-            peer: Where: a URL as `ws://host:port`, or a peer, as that of a client which is to be called back.
+            peer: Where: a URL as `ws://host:port`; a peer, as that of a client which is to be called back; a ref,
+                which may be rerouted; or a router, which says for each call whom it goes to.
 
         Raises:
             RpcContractError: If the contract can't be one.
@@ -164,6 +168,8 @@ class RpcHub:
             (peer,) = self._client_peers.values()
         elif isinstance(peer, str):
             peer = self.peer(peer)
+        elif isinstance(peer, RpcRef):
+            peer = fixed_router(peer)
         definition = self._define(contract)
         attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
         proxy: C = create_proxy(definition, peer, attributes)
@@ -261,6 +267,30 @@ class RpcHub:
             self._check_open()
             peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
         return peer
+
+    def failover(self, *urls: str) -> RpcRef:
+        """Return a ref to the first of several servers, and to the next one whenever that isn't connected.
+
+        Calls that wait for an answer are made again at the next server, unless they may not be sent again.
+
+        Raises:
+            ValueError: If there are no URLs, or one comes twice.
+        """
+        self._check_open()
+        ref = FailoverRef(self, urls)
+        self._watchers.append(self.loop.create_task(ref.watch(), name="rpc failover"))
+        return ref
+
+    def target_peer(self, route: RpcRoute) -> RpcPeer:
+        """Return the peer that a route leads to.
+
+        Raises:
+            ValueError: If it leads to no peer.
+        """
+        target = route.target
+        if isinstance(target, RpcLocal):
+            raise ValueError(f"{route!r} leads to no peer, but to the service here")
+        return self.peer(target) if isinstance(target, str) else target
 
     @property
     def server_peers(self) -> tuple[RpcServerPeer, ...]:
@@ -383,11 +413,16 @@ class RpcHub:
             self._definitions[contract] = definition
         return definition
 
-    def _proxy_attribute(self, method: MethodDefinition, peer: RpcPeer) -> Any:
-        return remote_function(method, peer)
+    def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
+        if isinstance(target, RpcPeer):
+            return remote_function(method, target)
+        return routed_function(method, self, target)
 
     async def _handle(self, context: InboundContext) -> Any:
-        return await self._methods[context.method.wire_name].invoke(context)
+        served = self._methods.get(context.method.wire_name)
+        if served is None:
+            raise RpcServiceNotFound(context.method.contract.__name__, tuple(self._services))
+        return await served.invoke(context)
 
     async def _drain(self, seconds: float) -> None:
         peers = [*self._server_peers.values(), *self._client_peers.values()]
@@ -400,6 +435,8 @@ class RpcHub:
         timer.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
         if drain_seconds > 0:
             await self._drain(drain_seconds)
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
@@ -414,6 +451,7 @@ class RpcHub:
             if any(task.cancelled() for task in tasks):
                 logger.warning("a hub was closed while some connections or handlers were still busy")
         await asyncio.gather(*[server.aclose() for server in self._servers])
+        await asyncio.gather(*self._watchers, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -427,4 +465,4 @@ async def _send(context: OutboundContext) -> Any:
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
     context.call = call = peer.start(method, context.arguments, headers)
-    return await call.wait()
+    return await (call.wait() if context.route is None else send_along(context.route, call))

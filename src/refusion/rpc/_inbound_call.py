@@ -1,19 +1,15 @@
 """A call of the other side, from its arrival to its answer."""
 
 import asyncio
-from collections.abc import Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from refusion._base._logging import logger
-
+from ._answers import error_answer, ok_answer
 from ._call_context import InboundContext, set_headers
-from ._errors import RpcError, RpcOverloaded
+from ._errors import RpcOverloaded
 from ._tracing import set_trace
 from .protocol._calls import CallStage
-from .protocol._exception_info import info_from_error
 from .protocol._message import RpcMessage
-from .protocol._system_calls import ERROR, OK
 
 if TYPE_CHECKING:
     from ._contract import MethodDefinition
@@ -33,6 +29,7 @@ class InboundCall:
 
     __slots__ = (
         "call_type",
+        "has_started",
         "id",
         "is_cancelled",
         "message",
@@ -56,24 +53,13 @@ class InboundCall:
         self.is_cancelled: bool = False
         """Whether the other side, or the end of the peer, has stopped it; nothing is sent about it any more."""
         self.task: asyncio.Task[None] | None = None
+        self.has_started: bool = False
+        """Whether the task has come to run."""
 
     @property
     def definition(self) -> "MethodDefinition":
         """The method that is called."""
         return self.served.definition
-
-    def answer_at_once(self) -> None:
-        """Run a method that never suspends, and answer; there is nothing to cancel and nothing to come again."""
-        try:
-            values = self.served.decode(self.peer, self._take_message().args)
-            result = self.peer.call_context.copy().run(_run_to_end, self.served, values)
-            reply = None if self.definition.is_no_wait else self._ok(result)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            reply = self._error_answer(error)
-        if reply is not None:
-            self.peer.post(reply)
 
     def start(self) -> None:
         """Run the method in a task of its own, on behalf of nobody here; or later, if too many are running."""
@@ -100,6 +86,9 @@ class InboundCall:
         self.peer.inbound.remove(self)
         if self.task is not None:
             self.task.cancel()
+            if not self.has_started:
+                # Its first line will never be reached.
+                self.peer.admission.ended(self)
 
     def repeat(self, stage: int) -> None:
         """Answer again: the other side doesn't have, or isn't sure to have, what was sent; `stage` is what it has."""
@@ -116,8 +105,19 @@ class InboundCall:
 
     async def run(self) -> None:
         """Run the method and answer."""
+        peer, served = self.peer, self.served
+        self.has_started = True
         try:
-            reply = await self._answer(self._take_message())
+            message = self._take_message()
+            values = served.decode(peer, message.args)
+            if self.call_type == 0 and peer.hub.inbound.is_empty:
+                result = await served.call(values)
+            else:
+                context = InboundContext(
+                    served.definition, values, headers=message.headers, peer=peer, request=peer.request
+                )
+                result = await self.run_method(context)
+            reply = None if self.is_cancelled else ok_answer(peer, served.definition, self.id, result)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -126,52 +126,20 @@ class InboundCall:
                 # A closing server says nothing, so that its clients ask the next one.
                 self.peer.inbound.remove(self)
                 raise
-            reply = self._error_answer(error)
+            reply = error_answer(peer, served.definition, self.id, error)
+        finally:
+            peer.admission.ended(self)
         if self.is_cancelled:
             return
         if reply is None:
-            self.peer.inbound.remove(self)
+            peer.inbound.remove(self)
             return
         self.reply = reply
-        self.peer.post(reply)
+        peer.post(reply)
         self.replied()
-
-    async def _answer(self, message: RpcMessage) -> RpcMessage | None:
-        peer = self.peer
-        values = self.served.decode(peer, message.args)
-        context = InboundContext(self.definition, values, headers=message.headers, peer=peer, request=peer.request)
-        result = await self.run_method(context)
-        return None if self.definition.is_no_wait or self.is_cancelled else self._ok(result)
-
-    def _ok(self, result: Any) -> RpcMessage:
-        return RpcMessage(OK, self.id, 0, self.peer.encode_result(self.definition, result))
-
-    def _error_answer(self, error: BaseException) -> RpcMessage | None:
-        if self.definition.is_no_wait:
-            logger.error("%s failed, and nobody waits for it", self.definition.full_name, exc_info=error)
-            return None
-        codec = self.peer.format
-        try:
-            data = codec.encode_error(info_from_error(self.peer.hub.filter_error(error)))
-        except RpcError as problem:
-            # Its text is too long, or no text at all; the caller has to hear something.
-            logger.error("an error of %s can't be sent", self.definition.full_name, exc_info=error)
-            told = RpcError(f"{self.definition.full_name} failed with an error that can't be sent: {problem}")
-            data = codec.encode_error(info_from_error(told))
-        return RpcMessage(ERROR, self.id, 0, data)
 
     def _take_message(self) -> RpcMessage:
         # A call may be open for long after it was answered; what it came with is needed once.
         message, self.message = self.message, None
         assert message is not None  # noqa: S101  # calls are run once
         return message
-
-
-def _run_to_end(served: "ServedMethod", values: Sequence[Any]) -> Any:
-    coroutine: Any = served.call(values)
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    coroutine.close()
-    raise RuntimeError(f"{served.definition.full_name} was taken for a method that never suspends, and did")

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from refusion._base._clock import TimerHandle, current_clock
 
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
-from ._errors import RpcArgumentError, RpcCallTimeout, RpcError, RpcProtocolError
+from ._errors import RpcArgumentError, RpcCallTimeout, RpcDisconnected, RpcError, RpcProtocolError, RpcRerouted
 from ._limits import RpcCallTimeouts
 from .protocol._calls import CallStage
 from .protocol._exception_info import error_from_info
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
 
 __all__ = ["OutboundCall"]
+
+
+# Looking up a member of an enumeration costs as much as a call of a function.
+_WAITING: Final = CallStage.WAITING
+_ALL: Final = RpcExecutionMode.ALL
 
 
 class OutboundCall:
@@ -53,14 +58,14 @@ class OutboundCall:
         self.headers: Headers = headers
         """What goes along, each time it is sent."""
         self.id: int = 0
-        self.stage: CallStage = CallStage.WAITING
+        self.stage: CallStage = _WAITING
         self.is_sent: bool = False
         """Whether it was ever put on a link, so that the other side may know of it."""
         self.age: int = 0
         """How many keep-alive periods it has seen pass without an answer."""
         self.may_reconnect: bool = True
         self.may_resend: bool = True
-        if method.mode is not RpcExecutionMode.ALL:
+        if method.mode is not _ALL:
             self.may_reconnect = RpcExecutionMode.ALLOW_RECONNECT in method.mode
             self.may_resend = RpcExecutionMode.ALLOW_RESEND in method.mode
         self.future: asyncio.Future[Any] = peer.loop.create_future()
@@ -93,7 +98,7 @@ class OutboundCall:
         """
         method = self.method
         if method.has_argument_streams:
-            self.peer.streams.check(method.codecs(self.peer.format).arguments, method.argument_types, self._values)
+            self.peer.streams.check(method.codecs[self.peer.format].arguments, method.argument_types, self._values)
         else:
             self.peer.encode_arguments(method, self._values)
 
@@ -120,7 +125,7 @@ class OutboundCall:
     def succeeded(self, message: RpcMessage) -> None:
         """Take the result."""
         method = self.method
-        codec = method.codecs(self.peer.format).result
+        codec = method.codecs[self.peer.format].result
         try:
             (value,) = self.peer.decode(codec, message.args, has_streams=method.has_result_streams)
         except RpcArgumentError as error:
@@ -175,6 +180,18 @@ class OutboundCall:
 
     def delayed(self) -> None:
         """Be told that the call isn't answered although it was made a while ago; a regular call just waits."""
+
+    def rerouted(self) -> None:
+        """Be told that the route has changed: the call is cancelled here, for its caller to make it again elsewhere."""
+        if self.stage is not CallStage.WAITING:
+            return
+        is_final = self.is_sent and not self.may_resend
+        if self._abandon():
+            name = self.method.full_name
+            if is_final:
+                self.settle(RpcDisconnected(f"the route has changed during {name}, which may not be sent again"))
+            else:
+                self.settle(RpcRerouted(f"the route of {name} has changed"))
 
     def _not_sent(self, seconds: float) -> None:
         if not self.is_sent and self._abandon():

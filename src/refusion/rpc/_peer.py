@@ -65,6 +65,7 @@ class RpcPeer:
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
+        self._call_kinds = hub.call_kinds
         self.handlers: Mapping[str, MessageHandler] = hub.handlers
         """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
@@ -80,6 +81,8 @@ class RpcPeer:
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
         self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
+        self._query_timeouts = self.limits.query_timeouts
+        self._command_timeouts = self.limits.command_timeouts
         self._max_argument_bytes = self.limits.sizes.argument_bytes
         self._waiting: deque[OutboundCall] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -152,7 +155,7 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        call = self.hub.call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
+        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
             self.outbound.add(call)
@@ -167,7 +170,7 @@ class RpcPeer:
             self._wait_for_turn(call)
         timeouts = method.timeouts
         if timeouts is None:
-            timeouts = self.limits.command_timeouts if method.is_command else self.limits.query_timeouts
+            timeouts = self._command_timeouts if method.is_command else self._query_timeouts
         if timeouts is not NO_TIMEOUTS and not call.future.done():
             call.arm(timeouts)
         return call
@@ -183,7 +186,7 @@ class RpcPeer:
             raise self.closed_error()
         args = b""
         if method.has_argument_streams:
-            self.streams.check(method.codecs(self.format).arguments, method.argument_types, values)
+            self.streams.check(method.codecs[self.format].arguments, method.argument_types, values)
         else:
             args = self.encode_arguments(method, values)
         link = self.link
@@ -231,14 +234,14 @@ class RpcPeer:
             RpcArgumentError: If a value can't be written.
             RpcLimitExceeded: If the data is too large for a message.
         """
-        codec = method.codecs(self.format).arguments
+        codec = method.codecs[self.format].arguments
         if method.has_argument_streams:
             return self.streams.encode(codec, method.argument_types, values)
         return codec.encode(values, self._max_argument_bytes)
 
     def encode_result(self, method: MethodDefinition, result: Any) -> bytes:
         """Return the argument data for an answer to the other side; raises as `encode_arguments` does."""
-        codec = method.codecs(self.format).result
+        codec = method.codecs[self.format].result
         if method.has_result_streams:
             return self.streams.encode(codec, (method.result_type,), (result,))
         return codec.encode((result,), self._max_argument_bytes)

@@ -20,15 +20,13 @@ class Pipeline(Generic[C]):
     def __init__(self, handle: Callable[[C], Awaitable[Any]]) -> None:
         self._handle = handle
         self._middleware: list[Middleware[C]] = []
-
-    @property
-    def is_empty(self) -> bool:
+        self.is_empty: bool = True
         """Whether there is nothing between a call and its handler."""
-        return not self._middleware
 
     def add(self, middleware: Middleware[C]) -> None:
         """Put middleware around the handler, inside of what was added before."""
         self._middleware.append(middleware)
+        self.is_empty = False
 
     async def run(self, context: C, start: int = 0) -> Any:
         """Return the result of a call, as the middleware from `start` on lets it through."""

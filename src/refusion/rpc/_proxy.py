@@ -1,5 +1,6 @@
 """Clients: objects that look like a contract and call the other side."""
 
+import asyncio
 import functools
 import inspect
 from types import FunctionType
@@ -8,14 +9,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from ._call_context import OutboundContext
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError
+from ._routing import RpcRouter, call_routed
 
 if TYPE_CHECKING:
+    from ._hub import RpcHub
     from ._peer import RpcPeer
 
 __all__ = ["create_proxy", "remote_function"]
 
 
-def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dict[str, Any]) -> Any:
+def create_proxy(definition: ServiceDefinition, target: object, attributes: dict[str, Any]) -> Any:
     """Return an instance of a subclass of the contract with the given attributes in its class.
 
     The contract's constructor isn't called: it is about the service, not about who calls it. What else the
@@ -31,7 +34,7 @@ def create_proxy(definition: ServiceDefinition, peer: "RpcPeer", attributes: dic
             attribute.__set_name__(proxy_class, name)
 
     def describe(self: object) -> str:
-        return f"<client of {definition.name} at {peer!r}>"
+        return f"<client of {definition.name} at {target!r}>"
 
     def refuse(self: object, name: str) -> NoReturn:
         raise AttributeError(
@@ -52,9 +55,25 @@ def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:
     @functools.wraps(method.function)
     async def call(self: object, *args: Any, **kwargs: Any) -> Any:
         values = method.bind(args, kwargs)
-        if outbound.is_empty:
-            return await peer.call(method, values)
-        return await outbound.run(OutboundContext(method, values, peer))
+        if not outbound.is_empty or method.is_no_wait:
+            return await outbound.run(OutboundContext(method, values, peer))
+        # What `peer.call` does, without a coroutine of its own.
+        made = peer.start(method, values)
+        try:
+            return await made.future
+        except asyncio.CancelledError:
+            made.cancel()
+            raise
+
+    return call
+
+
+def routed_function(method: MethodDefinition, hub: "RpcHub", router: RpcRouter) -> Any:
+    """Return a method that calls whom the router says."""
+
+    @functools.wraps(method.function)
+    async def call(self: object, *args: Any, **kwargs: Any) -> Any:
+        return await call_routed(hub, method, method.bind(args, kwargs), router)
 
     return call
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from refusion._base._logging import logger
 
+from ._answers import answer_at_once
 from ._call_context import InboundContext
 from ._contract import MethodDefinition
 from ._errors import RpcArgumentError, RpcError
@@ -54,7 +55,7 @@ class ServedMethod:
             RpcArgumentError: If one doesn't fit its type; names the parameter.
         """
         definition = self.definition
-        codec = definition.codecs(peer.format).arguments
+        codec = definition.codecs[peer.format].arguments
         try:
             return peer.decode(codec, data, has_streams=definition.has_argument_streams)
         except RpcArgumentError as error:
@@ -79,11 +80,10 @@ class ServedMethod:
         if kind is None or message.call_type not in (0, self.definition.kind):
             peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
             return
-        call = kind.inbound_class(peer, message, self)
-        if self.is_immediate and self._hub.inbound.is_empty and not message.headers:
-            call.answer_at_once()
+        if self.is_immediate and not message.headers and self._hub.inbound.is_empty:
+            answer_at_once(peer, self, message)
         else:
-            call.start()
+            kind.inbound_class(peer, message, self).start()
 
 
 def never_suspends(function: Callable[..., Any]) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refusion.rpc import RpcArgumentError, RpcLimitExceeded, RpcProtocolError, RpcUnsupportedFormat
-from refusion.rpc.formats import RpcFormat, format_keys, get_format
+from refusion.rpc import RpcArgumentError, RpcProtocolError, RpcUnsupportedFormat
+from refusion.rpc.formats import RpcFormat, get_format
 from refusion.rpc.protocol import (
     ExceptionInfo,
     Handshake,
@@ -25,7 +25,7 @@ from refusion.rpc.protocol import (
     write_leb128,
 )
 
-FORMATS = [pytest.param(get_format(key), id=key) for key in format_keys()]
+FORMATS = [pytest.param(get_format(key), id=key) for key in ("json5np", "json5", "msgpack6", "msgpack6c")]
 BINARY = [pytest.param(get_format(key), id=key) for key in ("msgpack6", "msgpack6c")]
 METHODS = ("Service.Method:2", "Сервис.Метод:1", "$sys.Ok:1", "S.M:0")
 NAMES = MethodNames()
@@ -84,24 +84,6 @@ def test_what_is_written_is_read(format_: RpcFormat, wanted: list[Any]) -> None:
         if not (format_.is_text and (method.startswith("$") or related_id == 0)):
             assert message.call_type == call_type
         assert list(format_.arguments((Any,) * len(values)).decode(message.args)) == values
-
-
-@pytest.mark.parametrize("format_", FORMATS)
-@given(st.binary(max_size=200))
-def test_garbage_never_raises(format_: RpcFormat, data: bytes) -> None:
-    result = format_.read(data, NAMES)
-    assert isinstance(result.messages, list)
-    for message in result.messages:
-        for types in ((), (int,), (str, int), (Item,), (dict[int, bytes],)):
-            try:
-                format_.arguments(types).decode(message.args)
-            except RpcArgumentError:
-                continue
-    for decode in (format_.decode_handshake, format_.decode_error):
-        try:
-            decode(data)
-        except RpcProtocolError:
-            continue
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -193,22 +175,6 @@ def test_deep_nesting_is_an_error_and_not_a_crash(format_: RpcFormat) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_what_is_too_large_is_not_written(format_: RpcFormat) -> None:
-    buffer = bytearray(b"")
-    for message in (
-        RpcMessage("S.M:0", 1, 0, b"x" * 16_252_929),
-        RpcMessage("S." + "M" * 1_023, 1),
-        RpcMessage("S.M:0", 1, 0, b"", (("k" * 256, "v"),)),
-        RpcMessage("S.M:0", 1, 0, b"", (("k", "v" * 1_025),)),
-    ):
-        with pytest.raises(RpcLimitExceeded, match="is the limit"):
-            format_.write(buffer, message)
-    with pytest.raises(RpcProtocolError, match="32 headers"):
-        format_.write(buffer, RpcMessage("S.M:0", 1, 0, b"", (("k", "v"),) * 32))
-    assert buffer == b""
-
-
-@pytest.mark.parametrize("format_", FORMATS)
 def test_handshakes_travel_with_and_without_what_is_optional(format_: RpcFormat) -> None:
     for handshake in (Handshake("p", "h", 1), Handshake("p", "h", 7, 2, "Api=1.0", "secret")):
         assert format_.decode_handshake(format_.encode_handshake(handshake)) == handshake
@@ -233,7 +199,7 @@ def test_an_error_whose_text_can_not_be_had_travels_without_it() -> None:
 
 
 def test_an_unknown_format_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(RpcUnsupportedFormat, match=r"'morse'.*msgpack6c, msgpack6, json5np"):
+    with pytest.raises(RpcUnsupportedFormat, match=r"'morse'.*msgpack6c, msgpack6, json5np, json5"):
         get_format("morse")
 
 

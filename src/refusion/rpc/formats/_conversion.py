@@ -1,6 +1,5 @@
 """Between values and what msgspec makes of them: where its typed coding isn't enough, and what it complains of."""
 
-import re
 from functools import cached_property
 from typing import Any, Final, final
 
@@ -66,30 +65,37 @@ class Conversion:
         return create_reader(self.declared)
 
 
-_AT: Final = re.compile(r"(.*?) - at `\$(.*?)`((?: - at .*)?)", re.DOTALL)
-_KEY_AT: Final = re.compile(r"(.*?) - at `key` in `\$(.*?)`((?: - at .*)?)", re.DOTALL)
-_INDEX: Final = re.compile(r"\[(\d+)\](.*)", re.DOTALL)
+_MAX_TEXT: Final = 300
+"""How much of an error's text is told: it may quote what was sent."""
+
+_MAX_NESTED: Final = 4
+"""How many places within each other are looked for: that of a hook in a value of a hook, and some to spare."""
 
 
 def find_path(error: BaseException) -> tuple[str, str]:
     """Return what is wrong, and where in the value, of an error that was raised for data.
 
-    An error in an error, as of a pydantic model in a list, tells two places: the inner one first.
+    msgspec tells the place at the end of the text. An error of a hook, as of a pydantic model in a list, may
+    have told one before, within that one.
     """
-    text = str(error)
     if isinstance(error, RecursionError):
         return "the values are nested too deep", ""
-    if not isinstance(error, (msgspec.MsgspecError, UnicodeDecodeError, ValueError)):
+    text = str(error)
+    if not isinstance(error, (msgspec.MsgspecError, ValueError)) or not text:
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     path = ""
-    while True:
-        key_match = _KEY_AT.fullmatch(text)
-        match = key_match or _AT.fullmatch(text)
-        if match is None:
-            return text or type(error).__name__, path
-        problem, place, rest = match.groups()
-        path = f"{place}{' (a key)' if key_match else ''}{path}" if not path else f"{place}{path}"
-        text = problem + rest
+    is_key = False
+    for _ in range(_MAX_NESTED):
+        problem, separator, place = text.rpartition(" - at `")
+        is_key |= place.startswith("key` in `")
+        place = place.removeprefix("key` in `")
+        if not (separator and place.startswith("$") and place.endswith("`")):
+            break
+        path += place[1:-1]
+        text = problem
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]}…"
+    return f"{text} (a key)" if is_key else text, path.lstrip(".")
 
 
 def argument_error(error: BaseException, index: int | None = None) -> RpcArgumentError:
@@ -100,8 +106,8 @@ def argument_error(error: BaseException, index: int | None = None) -> RpcArgumen
         index: Which argument it is.
     """
     problem, path = find_path(error)
-    if index is None:
-        match = _INDEX.fullmatch(path)
-        if match is not None:
-            index, path = int(match.group(1)), match.group(2)
-    return RpcArgumentError(f"{problem} at {path.lstrip('.')}" if path else problem, index)
+    if index is None and path.startswith("["):
+        number, _, rest = path[1:].partition("]")
+        if number.isdigit():
+            index, path = int(number), rest.lstrip(".")
+    return RpcArgumentError(f"{problem} at {path}" if path else problem, index)

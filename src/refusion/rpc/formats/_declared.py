@@ -44,15 +44,21 @@ class Declared:
         self.has_decimals: bool = nodes.DecimalType in kinds
         self.must_convert: bool = self.has_spans or (is_text and _has_models_with_bytes(reachable))
         """Whether what is read has to be changed before it fits."""
-        self.may_have_floats: bool = is_text and not kinds.isdisjoint(_FLOATS)
-        """Whether a number may be in it that JSON can't tell."""
+        # A WireValue writes what it wants; others that msgspec doesn't know may hold anything.
+        unknown = any(
+            isinstance(node, nodes.AnyType) or (isinstance(node, nodes.CustomType) and not is_wire_value(node.cls))
+            for node in reachable
+        )
+        self.may_have_floats: bool = unknown or nodes.FloatType in kinds
+        """Whether a float may be in it."""
+        self.may_have_decimals: bool = unknown or self.has_decimals
+        """Whether a decimal may be in it."""
         self.is_spelled_otherwise: Callable[[bytes], bool] | None = _spelling_check(reachable) if is_text else None
         """Tells whether a text may have a field under another spelling, of those that nobody would miss."""
 
 
 _SPANS: Final = {nodes.TimeDeltaType}
 _BINARY_SPANS: Final = {nodes.TimeDeltaType, nodes.DateType, nodes.TimeType}
-_FLOATS: Final = {nodes.FloatType, nodes.DecimalType, nodes.AnyType, nodes.CustomType}
 
 
 def content(node: Node) -> list[Any] | Node | None:
@@ -165,6 +171,9 @@ def _spelling_check(reachable: list[Node]) -> Callable[[bytes], bool] | None:
 
     def is_spelled_otherwise(text: bytes) -> bool:
         folded = text.lower()
-        return any(folded.count(lowered) != text.count(name) for lowered, name in pairs)
+        for lowered, name in pairs:  # noqa: SIM110  # runs for every value, and a generator takes half as long again
+            if folded.count(lowered) != text.count(name):
+                return True
+        return False
 
     return is_spelled_otherwise

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from refusion.rpc._errors import RpcArgumentError, RpcLimitExceeded, RpcProtocolError
 from refusion.rpc.protocol._exception_info import ExceptionInfo
@@ -14,7 +14,10 @@ from refusion.rpc.protocol._method_names import MethodNames
 
 from ._frames import FrameDecoder, FrameEncoder
 
-__all__ = ["ArgumentCodec", "ReadResult", "RpcFormat", "check_headers", "check_size", "method_bytes"]
+__all__ = ["TOO_MANY", "ArgumentCodec", "ReadResult", "RpcFormat", "check_headers", "check_size", "method_bytes"]
+
+
+TOO_MANY: Final = "more than {} messages in a frame"
 
 
 class ReadResult(NamedTuple):

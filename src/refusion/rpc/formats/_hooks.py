@@ -13,7 +13,11 @@ __all__ = ["WireValue", "binary_hooks", "is_wire_value", "pydantic_support", "te
 
 
 class WireValue(ABC):
-    """The base of classes whose values say themselves how they travel."""
+    """The base of classes whose values say themselves how they travel.
+
+    Both methods may be called more than once for the same value, when a first attempt to write or read what it is
+    part of wasn't enough: they give the same each time.
+    """
 
     __slots__ = ()
 
@@ -62,6 +66,9 @@ def _to_wire(value: Any, *, is_text: bool) -> Any:
 
 
 def _from_wire(declared: Any, value: Any, *, is_text: bool) -> Any:
+    if declared is object:
+        # Inside of another type it says as little as Any.
+        return value
     if is_wire_value(declared):
         return (get_origin(declared) or declared).from_wire(declared, value, is_text=is_text)
     support = pydantic_support(declared)

@@ -17,7 +17,7 @@ from refusion.rpc.protocol._method_names import MethodNames
 from refusion.rpc.protocol._system_calls import RECONNECT
 
 from ._conversion import DECODE_ERRORS
-from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
+from ._format import TOO_MANY, ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
 from ._json_arguments import encode_value, json_arguments, json_void
 
 __all__ = ["Json5", "Json5NP"]
@@ -70,7 +70,12 @@ class Json5NP(RpcFormat):
     def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
         messages: list[RpcMessage] = []
         problem: RpcProtocolError | None = None
-        for part in frame.split(_MESSAGE_SEPARATOR):
+        limit = sizes.frame_messages
+        parts = frame.split(_MESSAGE_SEPARATOR, limit)
+        if len(parts) > limit:
+            del parts[limit:]
+            problem = RpcProtocolError(TOO_MANY.format(limit))
+        for part in parts:
             text = part.lstrip(b"\n")
             if not text:
                 continue

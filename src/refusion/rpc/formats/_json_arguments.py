@@ -1,5 +1,6 @@
 """Argument data in JSON: one text per value, with 0x1F between them, which no JSON writer puts into a text."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
@@ -24,6 +25,8 @@ __all__ = ["encode_value", "json_arguments", "json_void"]
 _SEPARATOR: Final = b"\x1f"
 _to_wire, _from_wire = text_hooks
 encode_value: Final = msgspec.json.Encoder(enc_hook=_to_wire, decimal_format="number").encode
+_encode_binary: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode
+_NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _decode_untyped: Final = msgspec.json.Decoder().decode
 _decode_untyped_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -49,11 +52,12 @@ class _Plain(_Value):
     __slots__ = (
         "_conversion",
         "_decode_untyped",
-        "_is_spelled_otherwise",
-        "_may_have_floats",
-        "_must_convert",
-        "_must_write_spans",
         "decode_typed",
+        "is_spelled_otherwise",
+        "may_have_decimals",
+        "may_have_floats",
+        "must_convert",
+        "must_write_spans",
     )
 
     def __init__(self, type_: Any) -> None:
@@ -61,33 +65,23 @@ class _Plain(_Value):
         self.decode_typed = msgspec.json.Decoder(type_, dec_hook=_from_wire).decode
         self._decode_untyped = _decode_untyped_exactly if declared.has_decimals else _decode_untyped
         self._conversion = Conversion(declared)
-        self._is_spelled_otherwise = declared.is_spelled_otherwise
-        self._may_have_floats = declared.may_have_floats
-        self._must_convert = declared.must_convert
-        self._must_write_spans = declared.has_spans
-
-    @property
-    def is_simple_to_write(self) -> bool:
-        """Whether msgspec alone does it."""
-        return not (self._must_write_spans or self._may_have_floats)
-
-    @property
-    def is_simple_to_read(self) -> bool:
-        """Whether msgspec alone does it, as long as it doesn't complain."""
-        return not self._must_convert and self._is_spelled_otherwise is None
+        self.is_spelled_otherwise = declared.is_spelled_otherwise
+        self.may_have_decimals = declared.may_have_decimals
+        self.may_have_floats = declared.may_have_floats
+        self.must_convert = declared.must_convert
+        self.must_write_spans = declared.has_spans
 
     def encode(self, value: Any, *, is_last: bool = True) -> bytes:
         try:
-            data = encode_value(self._conversion.write(value) if self._must_write_spans else value)
-            # msgspec writes null for a float that JSON doesn't know, so only then one has to be looked for.
-            if self._may_have_floats and (b"null" in data or b"NaN" in data or b"Infinity" in data):
+            data = encode_value(self._conversion.write(value) if self.must_write_spans else value)
+            if _is_suspicious(data, self.may_have_floats, self.may_have_decimals) and _may_be_infinite(value):
                 _check_finite(self._conversion.untyped(value), "")
         except ENCODE_ERRORS as error:
             raise RpcArgumentError(f"a value can't be written as JSON: {error}") from error
         return data
 
     def decode(self, text: bytes) -> Any:
-        if self._must_convert or (self._is_spelled_otherwise is not None and self._is_spelled_otherwise(text)):
+        if self.must_convert or (self.is_spelled_otherwise is not None and self.is_spelled_otherwise(text)):
             return self._convert(text)
         try:
             return self.decode_typed(text)
@@ -157,17 +151,24 @@ class _Marked(_Unmarked):
 
 @final
 class _JsonArguments(ArgumentCodec):
-    """One text per value."""
+    """One text per value. What needs no help of ours is left to msgspec, all values in one go."""
 
-    __slots__ = ("_decoders", "_is_simple_to_write", "_values")
+    __slots__ = ("_checks", "_decoders", "_is_simple_to_write", "_may_have_decimals", "_may_have_floats", "_values")
 
     def __init__(self, values: list[_Value]) -> None:
         self._values = values
-        simple = [value for value in values if isinstance(value, _Plain)]
-        is_plain = len(simple) == len(values)
-        self._is_simple_to_write = is_plain and all(value.is_simple_to_write for value in simple)
-        is_simple_to_read = is_plain and all(value.is_simple_to_read for value in simple)
-        self._decoders = [value.decode_typed for value in simple] if is_simple_to_read else None
+        plain = [value for value in values if isinstance(value, _Plain)]
+        is_plain = len(plain) == len(values)
+        self._is_simple_to_write = is_plain and not any(value.must_write_spans for value in plain)
+        self._may_have_floats = any(value.may_have_floats for value in plain)
+        self._may_have_decimals = any(value.may_have_decimals for value in plain)
+        is_simple_to_read = is_plain and not any(value.must_convert for value in plain)
+        self._decoders = list(enumerate(value.decode_typed for value in plain)) if is_simple_to_read else None
+        self._checks = [
+            (index, value.is_spelled_otherwise)
+            for index, value in enumerate(plain)
+            if value.is_spelled_otherwise is not None
+        ]
 
     def encode(self, values: Sequence[Any], max_bytes: int = MAX_ARGUMENT_BYTES) -> bytes:
         if len(values) != len(self._values):
@@ -179,7 +180,7 @@ class _JsonArguments(ArgumentCodec):
             except ENCODE_ERRORS:
                 # One by one it will be known which it is.
                 pass
-        if data is None:
+        if data is None or _is_suspicious(data, self._may_have_floats, self._may_have_decimals):
             data = self._encode_each(values)
         if len(data) > max_bytes:
             check_size("the argument data", len(data), max_bytes)
@@ -189,13 +190,15 @@ class _JsonArguments(ArgumentCodec):
         texts = data.split(_SEPARATOR) if data else []
         if len(texts) < len(self._values):
             raise RpcArgumentError(f"{len(self._values)} values are declared and {len(texts)} were sent")
-        # Not zip(strict=True), here and below: surplus values are ignored.
-        if self._decoders is not None:
+        if self._decoders is not None and not (
+            self._checks and any(check(texts[index]) for index, check in self._checks)
+        ):
             try:
-                return tuple([decode(text) for decode, text in zip(self._decoders, texts, strict=False)])
+                return tuple([decode(texts[index]) for index, decode in self._decoders])
             except Exception:  # noqa: S110  # whatever it was, it is met again
                 pass
         values: list[Any] = []
+        # Not zip(strict=True): surplus values are ignored.
         for index, (value, text) in enumerate(zip(self._values, texts, strict=False)):
             try:
                 values.append(value.decode(text))
@@ -241,6 +244,22 @@ def json_arguments(types: tuple[Any, ...], *, has_markers: bool) -> ArgumentCode
 @lru_cache(maxsize=4_096)
 def _plain(type_: Any) -> _Plain:
     return _Plain(type_)
+
+
+def _is_suspicious(data: bytes, may_have_floats: bool, may_have_decimals: bool) -> bool:  # hot
+    """Tell whether there may have been a number that JSON doesn't know: msgspec writes null for such a float."""
+    if may_have_floats and b"null" in data:
+        return True
+    return may_have_decimals and (b"NaN" in data or b"Infinity" in data)
+
+
+def _may_be_infinite(value: Any) -> bool:
+    """Tell whether there may be such a float; in MessagePack it can be seen, if not for sure."""
+    try:
+        data = _encode_binary(value)
+    except ENCODE_ERRORS:
+        return True
+    return _NOT_FINITE.search(data) is not None or b"NaN" in data or b"Infinity" in data
 
 
 def _check_finite(tree: Untyped | tuple[Any, ...], path: str) -> None:

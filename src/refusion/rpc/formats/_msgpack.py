@@ -19,7 +19,7 @@ from refusion.rpc.protocol._message import Headers, RpcMessage
 from refusion.rpc.protocol._method_names import MethodNames, wire_hash
 
 from ._conversion import DECODE_ERRORS
-from ._format import ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
+from ._format import TOO_MANY, ArgumentCodec, ReadResult, RpcFormat, check_headers, check_size, method_bytes
 from ._msgpack_arguments import encode_value, msgpack_arguments
 
 __all__ = ["MsgPack6", "MsgPack6C"]
@@ -81,13 +81,24 @@ class MsgPack6(RpcFormat):
     def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
         messages: list[RpcMessage] = []
         start, frame_end = 0, len(frame)
-        method_limit, args_limit = sizes.method_bytes, sizes.argument_bytes
+        method_limit, args_limit, message_limit = sizes.method_bytes, sizes.argument_bytes, sizes.frame_messages
         try:
             while start < frame_end:
+                if len(messages) == message_limit:
+                    raise RpcProtocolError(TOO_MANY.format(message_limit))
                 flags, related_id = frame[start], frame[start + 1]
                 position = start + 2
                 if related_id > 0x7F:
-                    related_id, position = read_leb128(frame, start + 1)
+                    # Ids of two and of three bytes are nearly all there are.
+                    second, third = frame[position], frame[position + 1]
+                    if second < 0x80:
+                        related_id = related_id & 0x7F | second << 7
+                        position += 1
+                    elif third < 0x80:
+                        related_id = related_id & 0x7F | (second & 0x7F) << 7 | third << 14
+                        position += 2
+                    else:
+                        related_id, position = read_leb128(frame, start + 1)
                 method_size = frame[position]
                 position += 1
                 if method_size > 0x7F:
@@ -161,16 +172,23 @@ class MsgPack6C(MsgPack6):
     def read(self, frame: bytes, names: MethodNames, sizes: SizeLimits = DEFAULT_SIZES) -> ReadResult:
         messages: list[RpcMessage] = []
         append, find = messages.append, names.find
-        start, frame_end, args_limit = 0, len(frame), sizes.argument_bytes
+        start, frame_end = 0, len(frame)
+        args_limit, message_limit = sizes.argument_bytes, sizes.frame_messages
         try:
             while start < frame_end:
+                if len(messages) == message_limit:
+                    raise RpcProtocolError(TOO_MANY.format(message_limit))
                 flags, related_id = frame[start], frame[start + 1]
                 position = start + 2
                 if related_id > 0x7F:
-                    next_byte = frame[position]
-                    if next_byte < 0x80:
-                        related_id = related_id & 0x7F | next_byte << 7
+                    # Ids of two and of three bytes are nearly all there are.
+                    second, third = frame[position], frame[position + 1]
+                    if second < 0x80:
+                        related_id = related_id & 0x7F | second << 7
                         position += 1
+                    elif third < 0x80:
+                        related_id = related_id & 0x7F | (second & 0x7F) << 7 | third << 14
+                        position += 2
                     else:
                         related_id, position = read_leb128(frame, start + 1)
                 wire, args_size = _unpack_hash_and_size(frame, position)

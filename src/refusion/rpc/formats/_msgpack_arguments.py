@@ -30,6 +30,11 @@ def msgpack_arguments(types: tuple[Any, ...]) -> ArgumentCodec:
     """Return the codec for values of these types."""
     if any(polymorphic(type_) is not None for type_ in types):
         return _MarkedArguments(types)
+    return _plain(types)
+
+
+@lru_cache(maxsize=4_096)
+def _plain(types: tuple[Any, ...]) -> "_PlainArguments":
     return _PlainArguments(types)
 
 
@@ -117,9 +122,7 @@ class _MarkedArguments(ArgumentCodec):
 
     def __init__(self, types: tuple[Any, ...]) -> None:
         self._types = types
-        self._codecs: list[Polymorphic | ArgumentCodec] = [
-            polymorphic(type_) or msgpack_arguments((type_,)) for type_ in types
-        ]
+        self._codecs: list[Polymorphic | ArgumentCodec] = [polymorphic(type_) or _plain((type_,)) for type_ in types]
 
     def encode(self, values: Sequence[Any], max_bytes: int = MAX_ARGUMENT_BYTES) -> bytes:
         if len(values) != len(self._codecs):
@@ -148,7 +151,7 @@ class _MarkedArguments(ArgumentCodec):
                     if type_ is None:
                         values.append(None)
                         continue
-                    codec = msgpack_arguments((type_,))
+                    codec = _plain((type_,))
                 # Behind the last value there may be surplus ones, which its codec knows how to ignore.
                 end = len(data) if index == last else value_end(data, position)
                 values += codec.decode(data[position:end])
@@ -162,7 +165,7 @@ def _encode_marked(declared: Polymorphic, value: Any) -> bytes:
     name, type_ = declared.type_of(value)
     if type_ is None:
         return b"\x01\x00"
-    data = msgpack_arguments((type_,)).encode((value,))
+    data = _plain((type_,)).encode((value,))
     return (b"\x00\x00" if name is None else _marker(name)) + data
 
 

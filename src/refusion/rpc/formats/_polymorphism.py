@@ -13,7 +13,7 @@ from msgspec import Meta
 from refusion.rpc._errors import RpcArgumentError
 
 from ._hooks import is_wire_value
-from ._type_names import array_name, class_of, find_type, name_of
+from ._type_names import OBJECTS, array_name, class_of, find_type, name_of
 
 __all__ = ["Polymorphic", "is_polymorphic", "polymorphic"]
 
@@ -144,7 +144,7 @@ class Polymorphic:
                 )
         if not present:
             # An array of the declared type, of which there may be no value.
-            return (_name_of([[]]) if self._container is None else None), list[Any]
+            return (OBJECTS if self._container is None else None), list[Any]
         cls = class_of(present[0])
         self._check_class(cls)
         name = None if cls is self._base else array_name(_name_of(present))

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 from msgspec import inspect as nodes
 
 from ._declared import Declared, Node, content, key_of, parts
-from ._spans import read_date, read_time, read_timedelta
+from ._spans import read_date, read_span_text, read_ticks, read_time
 
 __all__ = ["Reader", "create_reader"]
 
@@ -71,7 +71,7 @@ class _Readers:
     def _scalar(self, node: Node) -> Reader | None:
         match node:
             case nodes.TimeDeltaType():
-                return read_timedelta
+                return read_span_text if self._is_text else read_ticks
             case nodes.DateType() if not self._is_text:
                 return read_date
             case nodes.TimeType() if not self._is_text:
@@ -246,7 +246,9 @@ def _read_float(value: Any) -> Any:
     if not isinstance(value, Decimal):
         return value
     number = float(value)
-    return value if isinf(number) else number
+    if isinf(number):
+        raise ValueError("Number out of range")
+    return number
 
 
 def _read_floats(value: Untyped) -> Any:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-__all__ = ["BUILTIN_TYPES", "read_date", "read_time", "read_timedelta", "with_spans"]
+__all__ = ["BUILTIN_TYPES", "read_date", "read_span_text", "read_ticks", "read_time", "with_spans"]
 
 BUILTIN_TYPES: Final = (bytes, bytearray, memoryview, datetime, date, time, timedelta, UUID, Decimal)
 """What msgspec encodes by itself, so that a tree of values may keep it."""
@@ -49,16 +49,19 @@ def with_spans(tree: _Tree, *, is_text: bool) -> Any:
     return tree
 
 
-def read_timedelta(value: Any) -> Any:
-    """Return the span that ticks or a text of .NET mean, or the value itself."""
-    if isinstance(value, str):
-        match = _TEXT.fullmatch(value)
-        if match is None:
-            return value
-        sign, days, hours, minutes, seconds, fraction = match.groups()
-        whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
-        ticks = whole * 10_000_000 + int((fraction or "").ljust(7, "0"))
-        return _timedelta_of(-ticks if sign else ticks)
+def read_span_text(value: Any) -> Any:
+    """Return the span that a text of .NET means, or the value itself."""
+    match = _TEXT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    sign, days, hours, minutes, seconds, fraction = match.groups()
+    whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    ticks = whole * 10_000_000 + int((fraction or "").ljust(7, "0"))
+    return _timedelta_of(-ticks if sign else ticks)
+
+
+def read_ticks(value: Any) -> Any:
+    """Return the span that ticks mean, or the value itself."""
     if isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63:
         return _timedelta_of(value)
     return value

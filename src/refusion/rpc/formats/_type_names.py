@@ -9,11 +9,13 @@ from uuid import UUID
 
 from msgspec import Meta
 
-__all__ = ["NamedType", "array_name", "class_of", "find_type", "name_of", "rpc_type", "type_name_hash"]
+__all__ = ["OBJECTS", "NamedType", "array_name", "class_of", "find_type", "name_of", "rpc_type", "type_name_hash"]
 
 C = TypeVar("C", bound=type[Any])
 
 _CORE: Final = "System.Private.CoreLib"
+OBJECTS: Final = f"System.Object[], {_CORE}"
+"""The name of an array of anything, whose items travel without types."""
 _MAX_BYTES: Final = 0xFFFF
 _NAME: Final = re.compile(r"[^\x00-\x1f]*[^\x00-\x1f ], [^\x00-\x1f,\[\]]+")
 _ARRAY: Final = re.compile(r"(.+)\[\], ([^,\[\]]+)")
@@ -53,11 +55,11 @@ _BUILTINS: Final[dict[str, tuple[type[Any], Any]]] = {
         "TimeSpan": (timedelta, timedelta),
         "UInt16": (int, _integer(0, (1 << 16) - 1)),
         "UInt32": (int, _integer(0, (1 << 32) - 1)),
-        "UInt64": (int, _integer(0, (1 << 64) - 1)),
+        "UInt64": (int, Annotated[int, Meta(ge=0)]),
     }.items()
 } | {
     f"System.Byte[], {_CORE}": (bytes, bytes),
-    f"System.Object[], {_CORE}": (list, list[Any]),
+    OBJECTS: (list, list[Any]),
 }
 """The class in Python, and the type to read, of .NET's own types."""
 
@@ -74,7 +76,7 @@ _NAMES: Final[dict[type[Any], str]] = {
         "TimeOnly": time,
         "TimeSpan": timedelta,
     }.items()
-} | {bytes: f"System.Byte[], {_CORE}", list: f"System.Object[], {_CORE}"}
+} | {bytes: f"System.Byte[], {_CORE}"}
 
 _classes: Final[dict[str, type[Any]]] = {}
 _names: Final[dict[type[Any], str]] = {}
@@ -144,7 +146,9 @@ def find_type(name: str) -> NamedType | None:
         return NamedType(_classes[name], _classes[name], is_array=False)
     match = _ARRAY.fullmatch(name)
     element = None if match is None else find_type(f"{match.group(1)}, {match.group(2)}")
-    return None if element is None or element.is_array else element._replace(is_array=True)
+    if element is None or element.is_array or element.cls is list:
+        return None
+    return element._replace(is_array=True)
 
 
 def type_name_hash(name: bytes) -> bytes:

@@ -26,7 +26,6 @@ _WINDOW_BYTES: Final = 65_536
 _MIN_FRAME_BYTES: Final = 512
 """Less isn't worth it."""
 _RESET_BYTES: Final = 131_072
-_RESET_FRAMES: Final = 512
 """After so much the window is emptied: what can be learnt of it from sizes stays bounded."""
 
 _block: Final[Any] = cast(Any, lz4.block)
@@ -39,12 +38,11 @@ class Lz4Encoder(FrameEncoder):
     def __init__(self) -> None:
         self._window = b""
         self._bytes_since_reset = 0
-        self._frames_since_reset = 0
 
     def encode(self, frame: bytes) -> bytes:
         if len(frame) < _MIN_FRAME_BYTES:
             return b"\x00" + frame
-        must_reset = self._frames_since_reset >= _RESET_FRAMES or self._bytes_since_reset >= _RESET_BYTES
+        must_reset = self._bytes_since_reset >= _RESET_BYTES
         window = b"" if must_reset else self._window
         packed = bytearray([_COMPRESSED | _RESET if must_reset else _COMPRESSED])
         for start in range(0, len(frame), _BLOCK_BYTES):
@@ -57,10 +55,9 @@ class Lz4Encoder(FrameEncoder):
             # The other side doesn't see what was tried.
             return b"\x00" + frame
         if must_reset:
-            self._bytes_since_reset = self._frames_since_reset = 0
+            self._bytes_since_reset = 0
         self._window = window
         self._bytes_since_reset += len(frame)
-        self._frames_since_reset += 1
         return bytes(packed)
 
 

@@ -8,6 +8,7 @@ __all__ = [
     "MAX_ARGUMENT_BYTES",
     "MAX_ENVELOPE_BYTES",
     "MAX_FRAME_BYTES",
+    "MAX_FRAME_MESSAGES",
     "MAX_HANDSHAKE_FRAME_BYTES",
     "MAX_HEADERS",
     "MAX_HEADER_KEY_BYTES",
@@ -36,6 +37,10 @@ MAX_ENVELOPE_BYTES: Final = 244_297
 
 MAX_FRAME_BYTES: Final = 16_711_680
 """A frame, also after decompression."""
+
+MAX_FRAME_MESSAGES: Final = 65_536
+"""The messages of one frame: a frame of the smallest ones would otherwise take ten times its size. The protocol has
+no such limit, but whoever packs frames does it for thousands of bytes, not for millions."""
 
 MAX_HANDSHAKE_FRAME_BYTES: Final = 16_384
 """A frame before the handshake: a stranger gets no more memory than that."""
@@ -72,6 +77,9 @@ class SizeLimits:
     frame_bytes: int = MAX_FRAME_BYTES
     """A frame, before and after decompression; a message of the largest size must fit."""
 
+    frame_messages: int = MAX_FRAME_MESSAGES
+    """The messages of a frame; what comes behind them is dropped."""
+
     handshake_frame_bytes: int = MAX_HANDSHAKE_FRAME_BYTES
     """A frame before the handshake, when nobody knows who sends it."""
 
@@ -95,6 +103,7 @@ _SMALLEST: Final = {
     "argument_bytes": 1_024,
     "envelope_bytes": 1_024,
     "frame_bytes": 4_096,
+    "frame_messages": 1,
     "handshake_frame_bytes": 1_024,
 }
 """What the protocol's own messages need."""

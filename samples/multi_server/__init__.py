@@ -1,0 +1,1 @@
+"""Several servers behind one client: each chat is at the server that its id says."""

@@ -1,0 +1,68 @@
+"""Answers to calls of the other side, and calls that are answered where they arrive."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from refusion._base._logging import logger
+
+from ._errors import RpcError
+from .protocol._exception_info import info_from_error
+from .protocol._message import RpcMessage
+from .protocol._system_calls import ERROR, OK
+
+if TYPE_CHECKING:
+    from ._contract import MethodDefinition
+    from ._peer import RpcPeer
+    from ._served_method import ServedMethod
+
+__all__ = ["answer_at_once", "error_answer", "ok_answer"]
+
+
+def ok_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, result: Any) -> RpcMessage | None:
+    """Return what tells the caller of a result; None if nobody waits for it.
+
+    Raises:
+        RpcArgumentError: If the result can't be written.
+        RpcLimitExceeded: If it is too large for a message.
+    """
+    return None if method.is_no_wait else RpcMessage(OK, call_id, 0, peer.encode_result(method, result))
+
+
+def error_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, error: BaseException) -> RpcMessage | None:
+    """Return what tells the caller of an error, as far as it may see it; None if nobody waits for it."""
+    if method.is_no_wait:
+        logger.error("%s failed, and nobody waits for it", method.full_name, exc_info=error)
+        return None
+    try:
+        data = peer.format.encode_error(info_from_error(peer.hub.filter_error(error)))
+    except RpcError as problem:
+        # Its text is too long, or no text at all; the caller has to hear something.
+        logger.error("an error of %s can't be sent", method.full_name, exc_info=error)
+        told = RpcError(f"{method.full_name} failed with an error that can't be sent: {problem}")
+        data = peer.format.encode_error(info_from_error(told))
+    return RpcMessage(ERROR, call_id, 0, data)
+
+
+def answer_at_once(peer: "RpcPeer", served: "ServedMethod", message: RpcMessage) -> None:
+    """Run a method that never suspends, and answer: there is nothing to cancel, and nothing that could come again."""
+    method = served.definition
+    try:
+        values = served.decode(peer, message.args)
+        result = peer.call_context.copy().run(_run_to_end, served, values)
+        answer = ok_answer(peer, method, message.related_id, result)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        answer = error_answer(peer, method, message.related_id, error)
+    if answer is not None:
+        peer.post(answer)
+
+
+def _run_to_end(served: "ServedMethod", values: Sequence[Any]) -> Any:
+    coroutine: Any = served.call(values)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(f"{served.definition.full_name} was taken for a method that never suspends, and did")
