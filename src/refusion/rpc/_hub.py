@@ -428,10 +428,12 @@ class RpcHub:
         peers = [*self._server_peers.values(), *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
-        draining = asyncio.gather(*[peer.drain(self._closers) for peer in peers])
+        draining = [asyncio.create_task(peer.drain(self._closers), name="rpc drain peer") for peer in peers]
+        if not draining:
+            return
         clock = current_clock()
-        timer = clock.call_at(clock.now() + seconds, draining.cancel)
-        await asyncio.wait([draining])
+        timer = clock.call_at(clock.now() + seconds, lambda: [task.cancel() for task in draining])
+        await asyncio.wait(draining)
         timer.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
