@@ -585,3 +585,12 @@ async def test_silence_ends_a_link_whatever_the_time_is_and_however_it_is_rounde
         async with asyncio.timeout(5):
             await clock.advance(30)
         assert raw.closed is not None
+
+
+@pytest.mark.parametrize("format", ["msgpack6", "json5np"])
+async def test_a_call_of_a_method_without_a_name_is_answered_with_an_error(world: World, format: str) -> None:
+    raw = await RawPeer.connect(world, format=format)
+    await raw.introduce()
+    await raw.send(RpcMessage("", 7))
+    (answer,) = [message for message in raw.received if message.method == ERROR]
+    assert (answer.related_id, raw.error_text(answer)) == (7, "Endpoint not found: ''.")
