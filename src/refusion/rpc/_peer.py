@@ -325,7 +325,8 @@ class RpcPeer:
         """Take a message that no service answers to."""
         if not self.takes_calls or message.method.startswith("$sys"):
             return
-        name = message.method or f"Service.Method<{message.method_hash:08x}>"
+        hash_ = message.method_hash
+        name = message.method if hash_ is None else f"Service.Method<{hash_:08x}>"
         self.refuse(message, RpcError(f"Endpoint not found: '{name}'."))
 
     def refuse(self, message: RpcMessage, error: RpcError) -> None:

@@ -1,5 +1,6 @@
 """Connections: introduction, silence, back-off, and what strangers send."""
 
+import asyncio
 import logging
 
 import pytest
@@ -571,3 +572,25 @@ async def test_an_unused_hub_closes_without_a_trace(caplog: pytest.LogCaptureFix
     assert caplog.records == []
     with pytest.raises(RpcDisconnected):
         hub.peer("ws://localhost:1")
+
+
+async def test_silence_ends_a_link_whatever_the_time_is_and_however_it_is_rounded(clock: VirtualClock) -> None:
+    # Here the sum of the two is a moment that is less than 25 seconds after the first one.
+    start = 1_000.1
+    assert start + 25.0 - start < 25.0
+    await clock.advance(start - clock.now())
+    async with World(clock) as world:
+        raw = await RawPeer.connect(world)
+        await raw.introduce()
+        async with asyncio.timeout(5):
+            await clock.advance(30)
+        assert raw.closed is not None
+
+
+@pytest.mark.parametrize("format", ["msgpack6", "json5np"])
+async def test_a_call_of_a_method_without_a_name_is_answered_with_an_error(world: World, format: str) -> None:
+    raw = await RawPeer.connect(world, format=format)
+    await raw.introduce()
+    await raw.send(RpcMessage("", 7))
+    (answer,) = [message for message in raw.received if message.method == ERROR]
+    assert (answer.related_id, raw.error_text(answer)) == (7, "Endpoint not found: ''.")

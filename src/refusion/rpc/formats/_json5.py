@@ -151,8 +151,8 @@ def _read_message(text: bytes, sizes: SizeLimits) -> RpcMessage:
     envelope_text, separator, args = text.partition(b"\n")
     if not separator:
         raise RpcProtocolError("there is no line feed behind the envelope")
-    if args.endswith(b"\n"):
-        args = args[:-1]
+    # One before the separator, and more are no part of any value.
+    args = args.rstrip(b"\n")
     if len(envelope_text) > sizes.envelope_bytes or len(args) > sizes.argument_bytes:
         raise RpcProtocolError("it is longer than the limits allow")
     envelope = _decode_envelope(envelope_text)

@@ -1,7 +1,7 @@
 """What the servers share: telling clients apart before they are let in."""
 
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ._transport import ConnectionRequest
 
@@ -10,9 +10,10 @@ __all__ = ["connection_request", "server_url"]
 
 def connection_request(target: str, headers: Iterable[tuple[str, str]], remote: str) -> ConnectionRequest:
     """Return what a client asks for, from its HTTP request."""
-    url = urlsplit(target)
+    # Not urlsplit: this isn't a URL, and a path that begins with two slashes has no host in it.
+    path, _, query = target.partition("#")[0].partition("?")
     lower: Mapping[str, str] = {name.lower(): value for name, value in headers}
-    return ConnectionRequest(url.path, dict(parse_qsl(url.query, keep_blank_values=True)), lower, remote)
+    return ConnectionRequest(path, dict(parse_qsl(query, keep_blank_values=True)), lower, remote)
 
 
 def server_url(host: str, port: int) -> str:

@@ -1,0 +1,49 @@
+"""Values at the edges of what travels, and argument data that is meant to do harm."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from refusion.rpc import RpcArgumentError
+from refusion.rpc.formats import RpcFormat, get_format
+from refusion.rpc.formats._type_names import type_name_hash
+
+ALL = [pytest.param(get_format(key), id=key) for key in ("json5np", "json5", "msgpack6c")]
+
+
+@pytest.mark.parametrize("format_", ALL)
+@pytest.mark.parametrize(
+    ("ticks", "text"),
+    [((1 << 63) - 1, b'"10675199.02:48:05.4775807"'), (-(1 << 63), b'"-10675199.02:48:05.4775808"')],
+)
+def test_the_longest_spans_of_net_come_and_go_as_they_are(format_: RpcFormat, ticks: int, text: bytes) -> None:
+    data = text if format_.is_text else format_.arguments((int,)).encode((ticks,))
+    codec = format_.arguments((timedelta,))
+    assert codec.encode(codec.decode(data)) == data
+
+
+def test_a_longer_span_is_refused() -> None:
+    with pytest.raises(RpcArgumentError, match="longer than a TimeSpan"):
+        get_format("msgpack6").arguments((timedelta,)).encode((timedelta(microseconds=(1 << 63) // 10 + 2),))
+
+
+@pytest.mark.parametrize("key", ["json5", "msgpack6c"])
+@pytest.mark.parametrize("value", [2**63, [2**64 - 1, 0]])
+def test_an_unsigned_number_beyond_63_bits_travels_without_a_declared_type(key: str, value: Any) -> None:
+    codec = get_format(key).arguments((object,))
+    assert codec.decode(codec.encode((value,))) == (value,)
+
+
+@pytest.mark.parametrize("name", [b"X" + b"[]" * 5_000 + b", Y", b"[], " * 5_000, b"X[][], System.Private.CoreLib"])
+def test_a_type_name_of_many_arrays_is_just_unknown(name: bytes) -> None:
+    with pytest.raises(RpcArgumentError, match="isn't a type that is known here"):
+        get_format("json5").arguments((object,)).decode(b"/* @=%b */1" % name)
+    marker = len(name).to_bytes(2, "little") + type_name_hash(name) + name
+    with pytest.raises(RpcArgumentError, match="isn't a type that is known here"):
+        get_format("msgpack6").arguments((object,)).decode(marker + b"\x01")
+
+
+def test_arrays_of_bytes_are_known() -> None:
+    codec = get_format("msgpack6").arguments((object,))
+    assert codec.decode(codec.encode(([b"a", b"b"],))) == ([b"a", b"b"],)
