@@ -50,10 +50,9 @@ class CallAdmission:
         if queued >= self._max_queued * _REFUSAL_FACTOR:
             raise RpcOverloaded(f"{len(self.tasks):,} calls of this peer are running and {queued:,} wait; come again")
         self._queue.append(call)
-        # Handlers may be waiting for answers of this very peer, which can be read only together with its calls.
-        if queued + 1 >= self._max_queued and not self._peer.is_waiting_for_answers:
+        if queued + 1 >= self._max_queued:
             self._has_paused = True
-            self._peer.pause_reading()
+            self._peer.pause_reading(self)
 
     def clear(self) -> None:
         """Forget the calls that wait."""
@@ -72,4 +71,4 @@ class CallAdmission:
                 self._run(call)
         if self._has_paused and len(self._queue) <= self._max_queued // 2:
             self._has_paused = False
-            self._peer.resume_reading()
+            self._peer.resume_reading(self)

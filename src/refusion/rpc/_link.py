@@ -61,6 +61,7 @@ class Link(Receiver):
         self._buffer = bytearray()
         self._is_flush_scheduled = False
         self._backlog: deque[RpcMessage] = deque()
+        self._is_turn_scheduled = False
         self._awaits_writable = False
         self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
@@ -99,9 +100,10 @@ class Link(Receiver):
         messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
-        if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
+        if self._backlog or self._awaits_calls or len(messages) > self.peer.limits.messages_per_turn:
             self._backlog.extend(messages)
-            self._take_turn()
+            if not self._is_turn_scheduled:
+                self._take_turn()
         else:
             self._take(messages)
 
@@ -200,7 +202,7 @@ class Link(Receiver):
     # Reading
 
     def pause_for_calls(self) -> None:
-        """Take no further frames, because too many calls wait for their turn."""
+        """Take no further frames, nor what is left of a large one, because too much waits for its turn."""
         self._awaits_calls = True
         if self._transport is not None:
             self._transport.pause_reading()
@@ -208,7 +210,10 @@ class Link(Receiver):
     def resume_for_calls(self) -> None:
         """Go on taking frames."""
         self._awaits_calls = False
-        self._resume_reading()
+        if self._backlog:
+            self._schedule_turn()
+        else:
+            self._resume_reading()
 
     def _resume_reading(self) -> None:
         if self._transport is not None and not (self._awaits_writable or self._awaits_calls or self._backlog):
@@ -230,13 +235,21 @@ class Link(Receiver):
 
     def _take_turn(self) -> None:
         """Handle as much of a large frame as other connections can wait for."""
+        self._is_turn_scheduled = False
         backlog = self._backlog
-        self._take([backlog.popleft() for _ in range(min(len(backlog), self.peer.limits.messages_per_turn))])
+        if not self._awaits_calls:
+            self._take([backlog.popleft() for _ in range(min(len(backlog), self.peer.limits.messages_per_turn))])
         if backlog and self._transport is not None:
             self._transport.pause_reading()
-            self.peer.loop.call_soon(self._take_turn)
+            if not self._awaits_calls:
+                self._schedule_turn()
         else:
             self._resume_reading()
+
+    def _schedule_turn(self) -> None:
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.peer.loop.call_soon(self._take_turn)
 
     # Introduction and silence
 
