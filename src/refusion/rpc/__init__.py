@@ -9,6 +9,7 @@ from ._call_context import current_headers as current_headers
 from ._call_context import current_peer as current_peer
 from ._call_kind import MessageHandler as MessageHandler
 from ._call_kind import RpcCallKind as RpcCallKind
+from ._channel import RpcChannel as RpcChannel
 from ._client_peer import RpcClientPeer as RpcClientPeer
 from ._client_peer import RpcConnectionKind as RpcConnectionKind
 from ._client_peer import RpcConnectionState as RpcConnectionState
@@ -40,6 +41,7 @@ from ._errors import RpcStreamUsed as RpcStreamUsed
 from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
 from ._hub import RpcHub as RpcHub
 from ._inbound_call import InboundCall as InboundCall
+from ._inbox import WhenFull as WhenFull
 from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall

@@ -74,7 +74,7 @@ class CallAdmission:
             self._pause = clock.call_at(clock.now() + self._max_pause, self._pause_is_over)
         if self._pause is not None:
             # Again with each call: it may have come over another connection.
-            self._peer.pause_reading()
+            self._peer.pause_reading(self)
 
     def forget(self, call: "InboundCall") -> None:
         """Take a call that nobody wants any more out of the queue, if it is there."""
@@ -144,4 +144,4 @@ class CallAdmission:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._peer.resume_reading()
+        self._peer.resume_reading(self)

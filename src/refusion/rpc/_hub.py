@@ -12,6 +12,7 @@ from refusion._base._logging import log_failure, logger
 
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
 from ._call_kind import MessageHandler, RpcCallKind
+from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
@@ -104,6 +105,8 @@ class RpcHub:
         """What calls go through before they are handled."""
         self.outbound: Pipeline[OutboundContext] = Pipeline(_send)
         """What calls go through before they are sent."""
+        self.channels: set[RpcChannel] = set()
+        """The channels that are open."""
         self._client_format = get_format(format)
         self._error_filter = error_filter or default_error_filter()
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
@@ -143,6 +146,8 @@ class RpcHub:
         definition.check_implementation(implementation)
         if definition.name in self._services:
             raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
+        if any(channel.name == definition.name for channel in self.channels):
+            raise RpcContractError(contract.__qualname__, f"there is a channel named {definition.name!r} already")
         self._services[definition.name] = (definition, implementation)
         for name, method in definition.methods.items():
             self._methods[name] = served = ServedMethod(self, method, implementation)
@@ -361,7 +366,7 @@ class RpcHub:
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
-    # For peers
+    # For peers and channels
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -391,6 +396,19 @@ class RpcHub:
         task = self.loop.create_task(peer.aclose(), name="rpc expire peer")
         self._closing_tasks.add(task)
         task.add_done_callback(self._closing_tasks.discard)
+
+    def open_channel(self, channel: RpcChannel) -> None:
+        """Note a channel, which is closed with the hub.
+
+        Raises:
+            RpcContractError: If a service or another channel has its name.
+            RpcDisconnected: If the hub is closed.
+        """
+        if self.is_closed:
+            raise RpcDisconnected(f"the hub of channel {channel.name!r} is closed; make a new one")
+        if channel.name in self._services or any(other.name == channel.name for other in self.channels):
+            raise RpcContractError(channel.name, "there is a service or a channel of this name already")
+        self.channels.add(channel)
 
     def service(self, contract: type[C]) -> C:
         """Return the implementation that is served for a contract.
@@ -441,6 +459,8 @@ class RpcHub:
             watcher.cancel()
         if drain_seconds > 0:
             await self._drain(drain_seconds)
+        for channel in tuple(self.channels):
+            channel.close()
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
         peers = [*self._server_peers.values(), *self._client_peers.values()]
         tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]

@@ -63,6 +63,9 @@ class Link(Receiver):
         self._buffer = bytearray()
         self._is_flush_scheduled = False
         self._backlog: deque[RpcMessage] = deque()
+        self._max_per_turn = peer.limits.messages_per_turn
+        self._taken_in_turn = 0
+        self._is_turn_scheduled = False
         self._awaits_writable = False
         self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
@@ -103,15 +106,19 @@ class Link(Receiver):
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self.handshake is not None:
             self.has_been_answered = True
-        if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
+        self._taken_in_turn += len(messages)
+        if self._taken_in_turn > self._max_per_turn or self._backlog or self._is_held:
+            # Others have to have their turn; what is too much waits, and all that comes behind it.
             self._backlog.extend(messages)
-            self._take_turn()
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._go_on()
         else:
             self._take(messages)
 
     def writable(self) -> None:
         self._awaits_writable = False
-        self._resume_reading()
+        self._go_on()
         self.peer.send_waiting()
         self.peer.streams.writable()
         waiters, self._write_waiters = self._write_waiters, {}
@@ -160,7 +167,7 @@ class Link(Receiver):
             self.flush()
         elif not self._is_flush_scheduled:
             self._is_flush_scheduled = True
-            self.peer.loop.call_soon(self.flush)
+            self.peer.loop.call_soon(self._end_turn)
 
     def flush(self) -> None:
         """Send what is waiting for the next frame now."""
@@ -174,6 +181,10 @@ class Link(Receiver):
                 self._awaits_writable = True
                 transport.pause_reading()
         self._buffer.clear()
+
+    def _end_turn(self) -> None:
+        self._taken_in_turn = 0
+        self.flush()
 
     async def wait_writable(self) -> None:
         """Wait until senders may go on, or the connection is gone."""
@@ -204,7 +215,7 @@ class Link(Receiver):
     # Reading
 
     def pause_for_calls(self) -> None:
-        """Take no further frames, because too many calls wait for their turn."""
+        """Take no further frames, nor the rest of a large one, because too much waits for its turn."""
         if not self._awaits_calls and self._transport is not None:
             self._transport.pause_reading()
         self._awaits_calls = True
@@ -212,11 +223,22 @@ class Link(Receiver):
     def resume_for_calls(self) -> None:
         """Go on taking frames."""
         self._awaits_calls = False
-        self._resume_reading()
+        self._go_on()
 
-    def _resume_reading(self) -> None:
-        if self._transport is not None and not (self._awaits_writable or self._awaits_calls or self._backlog):
-            self._transport.resume_reading()
+    @property
+    def _is_held(self) -> bool:
+        return self._awaits_calls or self._awaits_writable
+
+    def _go_on(self) -> None:
+        """Handle what has come, and then what else comes, if nothing speaks against it."""
+        if self._is_held:
+            return
+        if not self._backlog:
+            if self._transport is not None:
+                self._transport.resume_reading()
+        elif not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.peer.loop.call_soon(self._take_turn)
 
     def _take(self, messages: Iterable[RpcMessage]) -> None:
         peer = self.peer
@@ -225,6 +247,8 @@ class Link(Receiver):
             if self.handshake is None:
                 if not self._take_handshake(message):
                     return
+                # Those that its version of the API has.
+                handlers = peer.handlers
                 continue
             handler = handlers.get(message.method)
             if handler is not None:
@@ -233,14 +257,16 @@ class Link(Receiver):
                 peer.take_unknown(message)
 
     def _take_turn(self) -> None:
-        """Handle as much of a large frame as other connections can wait for."""
+        """Handle as much of what has come as other connections can wait for."""
+        self._is_turn_scheduled = False
         backlog = self._backlog
-        self._take([backlog.popleft() for _ in range(min(len(backlog), self.peer.limits.messages_per_turn))])
-        if backlog and self._transport is not None:
-            self._transport.pause_reading()
-            self.peer.loop.call_soon(self._take_turn)
-        else:
-            self._resume_reading()
+        if self.peer.link is not self:
+            # As with frames: it is asked about, or sent again, on the newer connection.
+            backlog.clear()
+        count = 0 if self._is_held else min(len(backlog), self._max_per_turn)
+        self._taken_in_turn = count
+        self._take([backlog.popleft() for _ in range(count)])
+        self._go_on()
 
     # Introduction and silence
 
@@ -278,8 +304,7 @@ class Link(Receiver):
         if self._awaits_calls:
             # What the other side says is not being read.
             self.keep_alive_received()
-        # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
-        if current_clock().now() >= self._heard_at + self.peer.limits.keep_alive_timeout:
+        if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
         else:

@@ -7,6 +7,7 @@ from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
@@ -85,6 +86,8 @@ class RpcPeer:
         self._command_timeouts = self.limits.command_timeouts
         self._max_argument_bytes = self.limits.sizes.argument_bytes
         self._waiting: deque[OutboundCall] = deque()
+        self._pauses: dict[object, None] = {}
+        self._ready: Signal | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -168,8 +171,8 @@ class RpcPeer:
             call.check_arguments()
             self.outbound.add(call)
             self._wait_for_turn(call)
-        if self.admission.is_pausing:
-            self.admission.read_on()
+        if self._pauses:
+            self.read_on()
         timeouts = method.timeouts
         if timeouts is None:
             timeouts = self._command_timeouts if method.is_command else self._query_timeouts
@@ -291,6 +294,7 @@ class RpcPeer:
         self.streams.link_ready(change, handshake.remote_peer_id)
         resume_calls(self, link, handshake, change)
         self.send_waiting()
+        self._wake_senders()
 
     def link_closed(self, link: Link) -> None:
         """Be told that a connection is gone."""
@@ -300,15 +304,44 @@ class RpcPeer:
         self._fail_calls_of_link()
         self.streams.link_lost()
 
-    def pause_reading(self) -> None:
-        """Take no further messages for now: there is too much to do already."""
-        if self.link is not None:
+    def pause_reading(self, owner: object) -> None:
+        """Take no further messages until `owner` resumes: it has too much to do already.
+
+        A new connection is read at first, and any connection from when this side begins to wait for the other one.
+        So owners have to ask again with each message that is too much.
+        """
+        self._pauses[owner] = None
+        if self.link is not None and not self.must_read_on:
             self.link.pause_for_calls()
 
-    def resume_reading(self) -> None:
-        """Go on taking messages."""
-        if self.link is not None:
+    def resume_reading(self, owner: object) -> None:
+        """Go on taking messages, as far as `owner` is concerned."""
+        self._pauses.pop(owner, None)
+        if not self._pauses and self.link is not None:
             self.link.resume_for_calls()
+
+    def read_on(self) -> None:
+        """Be told that this side begins to wait for something of the other one, which has to be read."""
+        self.admission.read_on()
+        if self._pauses and self.link is not None:
+            self.link.resume_for_calls()
+
+    async def wait_writable(self) -> Link:
+        """Wait until there is a link that takes messages, and return it.
+
+        Raises:
+            RpcDisconnected: If the peer or its hub is closed.
+        """
+        while not self.is_closing:
+            link = self.link
+            if link is None or not link.is_open:
+                self._ready = ready = self._ready or Signal()
+                await ready.wait()
+            elif link.is_writable:
+                return link
+            else:
+                await link.wait_writable()
+        raise self.closed_error()
 
     def keep_alive_period_passed(self) -> None:
         """Look after what has been open for long."""
@@ -352,6 +385,7 @@ class RpcPeer:
         for call in self.outbound:
             call.end(self.closed_error())
         self.streams.end(self.closed_error())
+        self._wake_senders()
 
     async def drain(self, but: Container[asyncio.Task[Any]]) -> None:
         """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""
@@ -381,6 +415,11 @@ class RpcPeer:
             await asyncio.wait(tasks)
 
     # Details
+
+    def _wake_senders(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.set()
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting

@@ -13,6 +13,7 @@ from ._conversion import DECODE_ERRORS, ENCODE_ERRORS, Conversion, argument_erro
 from ._declared import Declared
 from ._format import ArgumentCodec, check_size
 from ._hooks import binary_hooks
+from ._msgpack_bytes import BytesArgument
 from ._msgpack_values import value_end
 from ._polymorphism import Polymorphic, polymorphic
 from ._type_names import type_name_hash
@@ -30,7 +31,7 @@ def msgpack_arguments(types: tuple[Any, ...]) -> ArgumentCodec:
     """Return the codec for values of these types."""
     if any(polymorphic(type_) is not None for type_ in types):
         return _MarkedArguments(types)
-    return _plain(types)
+    return BytesArgument(_plain(types)) if types == (bytes,) else _plain(types)
 
 
 @lru_cache(maxsize=4_096)
