@@ -43,7 +43,7 @@ class RpcLimits:
     """
 
     messages_per_turn: int = 1_000
-    """How many messages of one frame are handled before other connections have their turn: a few milliseconds."""
+    """How many messages of one peer are handled before others have their turn: a few milliseconds."""
 
     handshake_timeout: float = 10.0
     """A side that doesn't introduce itself by then isn't a peer."""

@@ -250,7 +250,7 @@ class StreamTable:
     def start_reading(self, remote: RemoteStream[Any]) -> None:
         """Let messages about a stream reach who reads it."""
         self._remote[remote.reference.local_id] = remote
-        self.peer.admission.read_on()
+        self.peer.read_on()
         self._arm()
 
     def stop_reading(self, remote: RemoteStream[Any]) -> None:

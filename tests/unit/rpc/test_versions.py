@@ -65,6 +65,14 @@ async def test_a_client_reaches_a_method_by_the_name_of_its_version_and_by_the_c
     assert peer.remote_versions == VersionSet(versions)
 
 
+async def test_the_names_of_its_version_hold_from_the_frame_on_that_introduces_the_client(world: World) -> None:
+    world.server.add_service(Greeter, GreeterService())
+    raw = await RawPeer.connect(world)
+    args = raw.format.encode_handshake(Handshake("raw-peer", "raw-hub", 1, api_versions="Api=1.0"))
+    await raw.send(RpcMessage(HANDSHAKE, 0, 0, args), RpcMessage("IOldGreeter.Hello:2", 1, 0, raw.arguments("Ann")))
+    assert raw.methods == [OK]
+
+
 def answer(raw: RawPeer, call_id: int) -> str:
     (method,) = [message.method for message in raw.received if message.related_id == call_id]
     assert method in (OK, ERROR)
