@@ -304,7 +304,8 @@ class Link(Receiver):
         if self._awaits_calls:
             # What the other side says is not being read.
             self.keep_alive_received()
-        if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
+        # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
+        if current_clock().now() >= self._heard_at + self.peer.limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
         else:
