@@ -101,7 +101,7 @@ class Link(Receiver):
             except RpcProtocolError as error:
                 self.drop(str(error))
                 return
-        messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
+        messages, problem = self._read(frame, self.peer.hub.table.names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self.handshake is not None:

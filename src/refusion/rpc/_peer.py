@@ -66,8 +66,8 @@ class RpcPeer:
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
-        self._call_kinds = hub.call_kinds
-        self.handlers: Mapping[str, MessageHandler] = hub.handlers
+        self._call_kinds = hub.table.kinds
+        self.handlers: Mapping[str, MessageHandler] = hub.table.handlers
         """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
@@ -288,7 +288,7 @@ class RpcPeer:
         """Be told that the other side has introduced itself: settle what is open, then send what waits."""
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
-        self.handlers = self.hub.handlers_for(self.remote_versions)
+        self.handlers = self.hub.table.handlers_for(self.remote_versions)
         self._waiting = deque(self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
