@@ -211,10 +211,14 @@ class RpcHub:
     def filter_error(self, error: BaseException) -> BaseException:
         """Return what of an error of a handler may be sent; a filter that fails itself lets nothing through."""
         try:
-            return self._error_filter(error)
+            shown: object = self._error_filter(error)
         except Exception:
             log_failure("an error filter", self._error_filter)
-            return hide_internals(error)
+        else:
+            if isinstance(shown, BaseException):
+                return shown
+            logger.error("an error filter has returned %r instead of an error", shown)
+        return hide_internals(error)
 
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:

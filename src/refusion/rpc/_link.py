@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
 
 __all__ = ["Link"]
+
+_ID_BYTES: Final = 20
+"""The most that an id in a list takes, in any format."""
 
 
 @final
@@ -316,7 +319,11 @@ class Link(Receiver):
         self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
 
     def _say_alive(self) -> None:
-        ids = self.peer.format.arguments((list[int],)).encode((self.peer.streams.keep_alive_ids(),))
-        self.post(RpcMessage(KEEP_ALIVE, 0, 0, ids))
+        codec = self.peer.format.arguments((list[int],))
+        ids = self.peer.streams.keep_alive_ids()
+        # All of them in one message, unless messages have to be small.
+        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
+        for start in range(0, len(ids) or 1, count):
+            self.post(RpcMessage(KEEP_ALIVE, 0, 0, codec.encode((ids[start : start + count],))))
         self.peer.keep_alive_period_passed()
         self._arm_keep_alive()
