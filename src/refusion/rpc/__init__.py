@@ -39,6 +39,7 @@ from ._errors import RpcServiceNotFound as RpcServiceNotFound
 from ._errors import RpcStreamLost as RpcStreamLost
 from ._errors import RpcStreamUsed as RpcStreamUsed
 from ._errors import RpcUnsupportedFormat as RpcUnsupportedFormat
+from ._failover import FailoverRef as FailoverRef
 from ._hub import RpcHub as RpcHub
 from ._inbound_call import InboundCall as InboundCall
 from ._inbox import WhenFull as WhenFull
@@ -47,12 +48,12 @@ from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
 from ._remote_stream import RpcStreamReader as RpcStreamReader
-from ._routing import LOCAL as LOCAL
-from ._routing import RpcLocal as RpcLocal
-from ._routing import RpcRef as RpcRef
-from ._routing import RpcRoute as RpcRoute
-from ._routing import RpcRouter as RpcRouter
-from ._routing import RpcTarget as RpcTarget
+from ._routes import LOCAL as LOCAL
+from ._routes import RpcLocal as RpcLocal
+from ._routes import RpcRef as RpcRef
+from ._routes import RpcRoute as RpcRoute
+from ._routes import RpcRouter as RpcRouter
+from ._routes import RpcTarget as RpcTarget
 from ._served_method import ServedMethod as ServedMethod
 from ._server_peer import RpcServerPeer as RpcServerPeer
 from ._sharding import RpcKey as RpcKey

@@ -59,6 +59,9 @@ class RpcConnectionState:
 
 _FORBIDDEN: Final = 403
 
+_MAX_REFUSALS: Final = 3
+"""How often in a row a client is refused before it doubts that it is known; a proxy may do that, too, for a moment."""
+
 
 @final
 class RpcClientPeer(RpcPeer):
@@ -78,6 +81,7 @@ class RpcClientPeer(RpcPeer):
         """By which the server finds its side of this peer again."""
         self._remote_secret: str | None = None
         self._proof_counter = 0
+        self._refusals = 0
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
         self._state_changed = Signal()
         self._reconnect_now: Waiter | None = None
@@ -170,7 +174,8 @@ class RpcClientPeer(RpcPeer):
         try:
             await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
         except RpcConnectError as error:
-            if error.status == _FORBIDDEN and self._remote_secret is not None:
+            self._refusals = self._refusals + 1 if error.status == _FORBIDDEN else 0
+            if self._refusals >= _MAX_REFUSALS and self._remote_secret is not None:
                 self._start_over()
             return error, 0.0
         except Exception as error:
@@ -218,6 +223,7 @@ class RpcClientPeer(RpcPeer):
         self.client_id = encode_client_id(uuid.uuid4())
         self._remote_secret = None
         self._proof_counter = 0
+        self._refusals = 0
 
     def _proof_query(self) -> str:
         """Return what proves that this is the client that was connected before; each attempt has its own."""

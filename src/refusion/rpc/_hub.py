@@ -14,22 +14,26 @@ from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
-from ._errors import RpcContractError, RpcDisconnected, RpcUnsupportedFormat
+from ._errors import RpcContractError, RpcDisconnected
 from ._failover import FailoverRef
+from ._invocations import Invocations
 from ._limits import RpcLimits
-from ._link import Link
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function, routed_function
-from ._routing import RpcLocal, RpcRef, RpcRoute, RpcRouter, fixed_router, send_along
+from ._routed_calls import send_along
+from ._routed_peers import RoutedPeers
+from ._routes import RpcLocal, RpcRef, RpcRoute, RpcRouter, RpcTarget, check_url, fixed_router
 from ._server_peer import RpcServerPeer
+from ._server_peers import ServerPeers
 from ._service_table import ServiceTable
+from ._sharding import RpcShards
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import get_format
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
-from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
+from .transports._transport import ConnectionRequest, Receiver, Rejection
 
 __all__ = ["RpcHub"]
 
@@ -102,12 +106,14 @@ class RpcHub:
         """The channels that are open."""
         self._error_filter = error_filter or default_error_filter()
         self._client_peers: dict[str, RpcClientPeer] = {}
-        self._server_peers: dict[tuple[str, str], RpcServerPeer] = {}
+        self.clients: ServerPeers = ServerPeers(self)
+        """The other sides of connections to this hub."""
         self._servers: list[Server] = []
-        self._closing_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
-        self._watchers: list[asyncio.Task[None]] = []
+        self._failovers: list[FailoverRef] = []
+        self._routed_peers = RoutedPeers(self)
+        self._invocations = Invocations(self)
         self._closers: set[asyncio.Task[Any]] = set()
         self.add_call_kind(RpcCallKind())
 
@@ -136,13 +142,14 @@ class RpcHub:
             raise RpcContractError(contract.__qualname__, f"there is a channel named {name!r} already")
         self.table.add(contract, implementation)
 
-    def client(self, contract: type[C], peer: RpcPeer | RpcRef | RpcRouter | str | None = None) -> C:
+    def client(self, contract: type[C], peer: RpcTarget | RpcRef | RpcShards | RpcRouter | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
 
         Args:
             contract: What is called.
-            peer: Where: a URL as `ws://host:port`; a peer, as that of a client which is to be called back; a ref,
-                which may be rerouted; or a router, which says for each call whom it goes to.
+            peer: Where: a URL as `ws://host:port`; a peer, as that of a client which is to be called back; `LOCAL`
+                for the service of this hub; a ref, which may be rerouted; shards, by the first argument; or a router,
+                which says for each call whom it goes to.
 
         Raises:
             RpcContractError: If the contract can't be one.
@@ -156,6 +163,10 @@ class RpcHub:
             peer = self.peer(peer)
         elif isinstance(peer, RpcRef):
             peer = fixed_router(peer)
+        elif isinstance(peer, RpcLocal):
+            peer = fixed_router(RpcRef(peer, is_fixed=True))
+        elif isinstance(peer, RpcShards):
+            peer = peer.router()
         definition = self.table.define(contract)
         attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
         proxy: C = create_proxy(definition, peer, attributes)
@@ -206,7 +217,11 @@ class RpcHub:
         Raises:
             Exception: What the method or middleware has raised.
         """
-        return await self.inbound.run(context)
+        return await (self.inbound.run(context) if context.peer is not None else self._invocations.run(context))
+
+    def invoke_unattended(self, context: InboundContext) -> None:
+        """Make a call of a service here that nobody waits for; its error is logged. It ends with the hub."""
+        self._invocations.run_unattended(context)
 
     def filter_error(self, error: BaseException) -> BaseException:
         """Return what of an error of a handler may be sent; a filter that fails itself lets nothing through."""
@@ -239,25 +254,21 @@ class RpcHub:
             ValueError: If the URL isn't one of a WebSocket.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
-        peer = self._client_peers.get(url)
-        if peer is None:
-            if not url.startswith(("ws://", "wss://")):
-                raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
-            self._check_open()
-            peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        peer = self.find_peer(url) or self.open_peer(url)
+        self._routed_peers.keep(peer)
         return peer
 
-    def failover(self, *urls: str) -> RpcRef:
+    def failover(self, *urls: str) -> FailoverRef:
         """Return a ref to the first of several servers, and to the next one whenever that isn't connected.
 
         Calls that wait for an answer are made again at the next server, unless they may not be sent again.
 
         Raises:
-            ValueError: If there are no URLs, or one comes twice.
+            ValueError: If there are no URLs, one comes twice, or one isn't of a WebSocket.
         """
         self._check_open()
         ref = FailoverRef(self, urls)
-        self._watchers.append(self.loop.create_task(ref.watch(), name="rpc failover"))
+        self._failovers.append(ref)
         return ref
 
     def target_peer(self, route: RpcRoute) -> RpcPeer:
@@ -269,12 +280,12 @@ class RpcHub:
         target = route.target
         if isinstance(target, RpcLocal):
             raise ValueError(f"{route!r} leads to no peer, but to the service here")
-        return self.peer(target) if isinstance(target, str) else target
+        return self._routed_peers.get(route, target) if isinstance(target, str) else target
 
     @property
     def server_peers(self) -> tuple[RpcServerPeer, ...]:
         """The clients that are connected, or were so not long ago."""
-        return tuple(self._server_peers.values())
+        return tuple(self.clients)
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, origins: OriginValidator = same_origin_with_cookies
@@ -295,6 +306,10 @@ class RpcHub:
             return self.accept(request) if origins(request) else REFUSED_ORIGIN
 
         server = await self.network.listen(host, port, accept, self.limits.transport)
+        if self.is_closed:
+            # It was, while this waited.
+            await server.aclose()
+        self._check_open()
         self._servers.append(server)
         return server
 
@@ -302,23 +317,7 @@ class RpcHub:
         """Decide about a client that wants to connect; for transports."""
         if self.is_closed:
             return Rejection("The server is shutting down.", 503)
-        client_id = request.query.get("clientId", "")
-        if not client_id:
-            return Rejection("The clientId parameter is missing.", 400)
-        key = request.query.get("f") or self._client_format.key
-        try:
-            format_ = get_format(key)
-        except RpcUnsupportedFormat:
-            reason = f"Unsupported RPC serialization format: '{key}'"
-            return Rejection(reason, close_code=CLOSE_UNSUPPORTED_FORMAT)
-        peer = self._server_peers.get((client_id, key))
-        if peer is None:
-            self._check_open()
-            peer = self._server_peers[client_id, key] = RpcServerPeer(self, client_id, format_)
-        elif not peer.admits(request.query.get("c"), request.query.get("p")):
-            logger.warning("%r was refused a connection: it doesn't prove that it is the same client", peer)
-            return Rejection("This isn't proved to be the client that was connected before.")
-        return Link(peer, request)
+        return self.clients.accept(request, self._client_format.key)
 
     async def aclose(self, *, drain_timeout: float | None = None) -> None:
         """Close servers, connections and peers.
@@ -340,7 +339,18 @@ class RpcHub:
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
-    # For peers and channels
+    # For peers, routes and channels
+
+    def find_peer(self, url: str) -> RpcClientPeer | None:
+        """Return the peer for a URL, if there is one."""
+        return self._client_peers.get(url)
+
+    def open_peer(self, url: str) -> RpcClientPeer:
+        """Return a new peer for a URL, which starts to connect."""
+        check_url(url)
+        self._check_open()
+        peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        return peer
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -356,20 +366,6 @@ class RpcHub:
         """Drop a client peer that is being closed."""
         if self._client_peers.get(peer.url) is peer:
             del self._client_peers[peer.url]
-
-    def forget_server_peer(self, peer: RpcServerPeer) -> None:
-        """Drop a server peer that is being closed."""
-        key = (peer.client_id, peer.format.key)
-        if self._server_peers.get(key) is peer:
-            del self._server_peers[key]
-
-    def expire(self, peer: RpcServerPeer) -> None:
-        """Close a server peer whose client hasn't come back."""
-        self.forget_server_peer(peer)
-        peer.end_calls()
-        task = self.loop.create_task(peer.aclose(), name="rpc expire peer")
-        self._closing_tasks.add(task)
-        task.add_done_callback(self._closing_tasks.discard)
 
     def open_channel(self, channel: RpcChannel) -> None:
         """Note a channel, which is closed with the hub.
@@ -401,28 +397,28 @@ class RpcHub:
         return await self.table.served(context.method).invoke(context)
 
     async def _drain(self, seconds: float) -> None:
-        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        peers = [*self.clients, *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
         draining = [asyncio.create_task(peer.drain(self._closers), name="rpc drain peer") for peer in peers]
-        if not draining:
-            return
+        draining.append(asyncio.create_task(self._invocations.drain(self._closers), name="rpc drain hub"))
         clock = current_clock()
         timer = clock.call_at(clock.now() + seconds, lambda: [task.cancel() for task in draining])
         await asyncio.wait(draining)
         timer.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
+        self._routed_peers.cancel()
+        await asyncio.gather(*[failover.aclose() for failover in self._failovers])
         if drain_seconds > 0:
             await self._drain(drain_seconds)
+        await self._invocations.aclose()
         for channel in tuple(self.channels):
             channel.close()
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
-        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        peers = [*self.clients, *self._client_peers.values()]
         tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]
-        tasks.extend(self._closing_tasks)
+        tasks.extend(self.clients.closing_tasks)
         if tasks:
             clock = current_clock()
             timer = clock.call_at(clock.now() + self.limits.close_timeout, lambda: [task.cancel() for task in tasks])
@@ -431,7 +427,6 @@ class RpcHub:
             if any(task.cancelled() for task in tasks):
                 logger.warning("a hub was closed while some connections or handlers were still busy")
         await asyncio.gather(*[server.aclose() for server in self._servers])
-        await asyncio.gather(*self._watchers, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -444,7 +439,7 @@ async def _send(context: OutboundContext) -> Any:
     headers = with_trace(context.headers)
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
-    call = peer.start(method, context.arguments, headers)
+    call = peer.start(method, context.arguments, headers, started_at=context.started_at)
     earlier, context.call = context.call, call
     # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
     if earlier is not None and earlier.future.done():

@@ -39,8 +39,10 @@ class Link(Receiver):
     Messages of one turn of the event loop share frames: the first one schedules a flush, the others join it.
     """
 
-    def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None) -> None:
+    def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None, *, is_proved: bool = True) -> None:
         self.peer = peer
+        self.is_proved: bool = is_proved
+        """Whether the other side is known to be who it says, or is new."""
         self.request = request
         """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text

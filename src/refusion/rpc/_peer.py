@@ -151,8 +151,17 @@ class RpcPeer:
             call.cancel()
             raise
 
-    def start(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> OutboundCall:
+    def start(
+        self,
+        method: MethodDefinition,
+        values: Sequence[Any],
+        headers: Headers = (),
+        *,
+        started_at: float | None = None,
+    ) -> OutboundCall:
         """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come.
+
+        Its time limit counts from `started_at`, in clock time, if it was made elsewhere before.
 
         Raises:
             RpcArgumentError: If a value doesn't fit its declared type.
@@ -179,7 +188,7 @@ class RpcPeer:
         if timeouts is None:
             timeouts = self._command_timeouts if method.is_command else self._query_timeouts
         if timeouts is not NO_TIMEOUTS and not call.future.done():
-            call.arm(timeouts)
+            call.arm(timeouts, started_at)
         return call
 
     async def send_no_wait(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> None:

@@ -69,12 +69,26 @@ class ServiceTable:
         definition.check_implementation(implementation)
         if definition.name in self._services:
             raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
+        self._check_names(definition)
         self._services[definition.name] = (definition, implementation)
         for name, method in definition.methods.items():
             self._methods[name] = served = ServedMethod(self._hub, method, implementation)
             self.handlers[name] = served.receive
             for known_as in all_legacy_wire_names(method):
                 self.names.add(known_as)
+
+    def _check_names(self, definition: ServiceDefinition) -> None:
+        """Refuse a method that would be called by the old name of another one."""
+        taken = {
+            name: served.definition
+            for served in self._methods.values()
+            for name in all_legacy_wire_names(served.definition)
+        }
+        for method in definition.methods.values():
+            for name in all_legacy_wire_names(method):
+                other = taken.setdefault(name, method)
+                if other is not method:
+                    raise RpcContractError(method.full_name, f"{other.full_name} is or was called {name!r}, too")
 
     def add_kind(self, kind: RpcCallKind) -> None:
         """Take and make calls of a kind."""

@@ -261,6 +261,7 @@ async def test_a_server_introduces_itself_at_once_and_says_nothing_else_before_t
 async def test_a_server_has_the_same_id_for_a_client_that_comes_back(world: World) -> None:
     first = await RawPeer.connect(world)
     await first.introduce()
+    await first.send(RpcMessage(KEEP_ALIVE, 0, 0, first.format.arguments((list[int],)).encode(([],))))
     second = await RawPeer.connect(world)
     await second.introduce(index=2)
     assert second.handshake.remote_peer_id == first.handshake.remote_peer_id

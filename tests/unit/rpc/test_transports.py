@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from refusion.rpc import RpcConnectError
+from refusion.rpc import RpcConnectError, RpcHub
 from refusion.rpc.transports import (
     CLOSE_UNSUPPORTED_FORMAT,
     ConnectionRequest,
@@ -384,7 +384,7 @@ async def test_a_cancelled_connect_leaves_no_connection() -> None:
 
 
 async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
-    endpoint = RpcEndpoint(None)  # type: ignore
+    endpoint = RpcEndpoint(RpcHub())  # type: ignore
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -47,7 +47,7 @@ MAX_HANDSHAKE_FRAME_BYTES: Final = 16_384
 """A frame before the handshake: a stranger gets no more memory than that."""
 
 MAX_IDS: Final = 1_000_000
-"""The open calls that a peer asks about after a reconnect: more would be a list that nobody has, but a second to read."""
+"""The open calls that a peer asks about after a reconnect: nobody has more, and they take a second to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
