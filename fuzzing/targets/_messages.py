@@ -189,7 +189,9 @@ class MessageMaker:
         return ids_to_bytes(sorted(self.related_id(choices) for _ in range(choices.below(6))))
 
     def _error(self, choices: Choices) -> ExceptionInfo:
-        name = choices.pick(("", "System.ArgumentException", "System.OperationCanceledException", "ActualLab.Rpc.RpcRerouteException"))
+        name = choices.pick(
+            ("", "System.ArgumentException", "System.OperationCanceledException", "ActualLab.Rpc.RpcRerouteException")
+        )
         return ExceptionInfo(f"{name}, System.Private.CoreLib" if name else "", choices.pick(_TEXTS))
 
 

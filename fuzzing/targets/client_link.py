@@ -58,7 +58,7 @@ class _Stage:
         await settle()
 
     def accept(self, request: ConnectionRequest) -> Receiver:
-        self.side = RawSide(self.key, self.hub.method_names, is_server=True)
+        self.side = RawSide(self.key, self.hub.table.names, is_server=True)
         self.maker = MessageMaker(self.side, self.peer_id, self.peer.id)
         self.pending.clear()
         self.index += 1
@@ -78,7 +78,9 @@ class _Stage:
         match choices.below(16):
             case 0:
                 self.flush()
-                self.side.send_frame(mutated(self.side.frame(self.maker.any(choices), self.maker.any(choices)), choices))
+                self.side.send_frame(
+                    mutated(self.side.frame(self.maker.any(choices), self.maker.any(choices)), choices)
+                )
             case 1:
                 self.flush()
                 self.side.send_frame(choices.some_bytes(200))

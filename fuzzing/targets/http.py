@@ -16,7 +16,21 @@ from ._contract import Service, ServiceContract
 
 __all__ = ["TARGETS"]
 
-_METHODS: Final = ("add", "echo", "place", "greet", "draw", "fail", "tell", "count", "total", "get", "touch", "Add:2", "no")
+_METHODS: Final = (
+    "add",
+    "echo",
+    "place",
+    "greet",
+    "draw",
+    "fail",
+    "tell",
+    "count",
+    "total",
+    "get",
+    "touch",
+    "Add:2",
+    "no",
+)
 _PATHS: Final = ("/rpc/http/IFuzz/{}", "/rpc/http/{}", "/rpc/http/openapi.json", "/{}", "/rpc/http//{}/")
 _VERBS: Final = ("POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT")
 _TYPES: Final = ("application/json", "application/json", "application/json; charset=utf-8", "text/plain", "")
@@ -62,7 +76,9 @@ def _scope(choices: Choices) -> dict[str, Any]:
     method = choices.pick(_METHODS) if choices.below(8) else choices.text()
     headers = [(b"content-type", choices.pick(_TYPES).encode())]
     for _ in range(choices.below(3)):
-        name = choices.pick((b"content-length", b"content-type", b"content-encoding", b"traceparent", b"tracestate", b"~p"))
+        name = choices.pick(
+            (b"content-length", b"content-type", b"content-encoding", b"traceparent", b"tracestate", b"~p")
+        )
         headers.append((name, choices.some_bytes(80) if choices.below(3) else b"9" * choices.below(6_000)))
     return {
         "type": "http",

@@ -60,7 +60,7 @@ class _Stage:
         assert not self.hub.server_peers
 
     async def connect(self) -> None:
-        self.side = RawSide(self.key, self.hub.method_names, is_server=False)
+        self.side = RawSide(self.key, self.hub.table.names, is_server=False)
         url = self.url.partition("/rpc")[0] + _PATH.format("raw", self.key)
         await self.network.connect(url, self.side, TransportLimits())
         await settle(3)
@@ -122,7 +122,7 @@ class _Stage:
 
     async def check_others(self) -> None:
         """Another client is served as if nothing had been."""
-        other = RawSide("msgpack6", self.hub.method_names, is_server=False)
+        other = RawSide("msgpack6", self.hub.table.names, is_server=False)
         await self.network.connect(
             self.url.partition("/rpc")[0] + _PATH.format("other", "msgpack6"), other, TransportLimits()
         )
@@ -156,4 +156,6 @@ def _seeds() -> Iterable[bytes]:
         yield bytes([key, 0]) + b"\x04\x02".join([*calls, *system])
 
 
-TARGETS: Final[tuple[Any, ...]] = (Target(name="server-link", check=_check, seeds=_seeds, max_bytes=1_024, seconds=2.0),)
+TARGETS: Final[tuple[Any, ...]] = (
+    Target(name="server-link", check=_check, seeds=_seeds, max_bytes=1_024, seconds=2.0),
+)

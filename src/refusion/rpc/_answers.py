@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from refusion._base._logging import logger
 
 from ._errors import RpcError
+from .formats._format import check_size
 from .protocol._exception_info import info_from_error
 from .protocol._message import RpcMessage
 from .protocol._system_calls import ERROR, OK
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
     from ._served_method import ServedMethod
 
-__all__ = ["answer_at_once", "error_answer", "ok_answer"]
+__all__ = ["answer_at_once", "error_answer", "error_data", "ok_answer"]
 
 
 def ok_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, result: Any) -> RpcMessage | None:
@@ -33,14 +34,28 @@ def error_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, erro
     if method.is_no_wait:
         logger.error("%s failed, and nobody waits for it", method.full_name, exc_info=error)
         return None
+    data = error_data(peer, peer.hub.filter_error(error), method.full_name)
+    return RpcMessage(ERROR, call_id, 0, data)
+
+
+def error_data(peer: "RpcPeer", error: BaseException, what: str) -> bytes:
+    """Return the argument data that tells of an error, or of another one if that can't be sent.
+
+    Args:
+        peer: Who is told.
+        error: What it may see.
+        what: What has failed.
+    """
+    format_ = peer.format
     try:
-        data = peer.format.encode_error(info_from_error(peer.hub.filter_error(error)))
+        data = format_.encode_error(info_from_error(error))
+        check_size("the text of an error", len(data), peer.limits.sizes.argument_bytes)
     except RpcError as problem:
         # Its text is too long, or no text at all; the caller has to hear something.
-        logger.error("an error of %s can't be sent", method.full_name, exc_info=error)
-        told = RpcError(f"{method.full_name} failed with an error that can't be sent: {problem}")
-        data = peer.format.encode_error(info_from_error(told))
-    return RpcMessage(ERROR, call_id, 0, data)
+        logger.error("an error of %s can't be sent", what, exc_info=error)
+        told = RpcError(f"{what[:200]} failed with an error that can't be sent: {str(problem)[:200]}")
+        data = format_.encode_error(info_from_error(told))
+    return data
 
 
 def answer_at_once(peer: "RpcPeer", served: "ServedMethod", message: RpcMessage) -> None:

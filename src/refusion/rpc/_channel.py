@@ -85,8 +85,8 @@ class RpcChannel:
         self._turns: dict[RpcPeer, _Turns] = {}
         self._sent_in_turn = 0
         hub.open_channel(self)
-        hub.method_names.add(self._wire_name)
-        hub.handlers[self._wire_name] = self._receive
+        hub.table.names.add(self._wire_name)
+        hub.table.handlers[self._wire_name] = self._receive
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,7 @@ class RpcChannel:
         What waits to be sent is still sent. May be called again.
         """
         if not self.is_closed:
-            del self.hub.handlers[self._wire_name]
+            del self.hub.table.handlers[self._wire_name]
             self.hub.channels.discard(self)
             self._inbox.close()
 

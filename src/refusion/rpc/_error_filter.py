@@ -1,5 +1,6 @@
 """What of an error the other side may see."""
 
+import asyncio
 import os
 import uuid
 from typing import Final, Protocol
@@ -7,7 +8,7 @@ from typing import Final, Protocol
 from refusion._base._logging import logger
 from refusion.errors import PublicError
 
-from ._errors import RpcError, RpcInternalError
+from ._errors import RpcError, RpcInternalError, RpcRemoteError
 
 __all__ = ["ErrorFilter", "default_error_filter", "hide_internals", "show_errors"]
 
@@ -29,9 +30,12 @@ def hide_internals(error: BaseException) -> BaseException:
     """Return the error if it was made to be seen; else one that only has a number, under which it is logged.
 
     Made to be seen are errors of the RPC layer, such as those about arguments that don't fit, and errors that
-    inherit from `refusion.errors.PublicError`. Cancellation isn't hidden: it isn't an error of the handler.
+    inherit from `refusion.errors.PublicError`. What another service has told its caller here, `RpcRemoteError`, isn't.
+    Cancellation isn't hidden: it isn't an error of the handler.
     """
-    if isinstance(error, RpcError | PublicError) or not isinstance(error, Exception):
+    if isinstance(error, PublicError | asyncio.CancelledError):
+        return error
+    if isinstance(error, RpcError) and not isinstance(error, RpcRemoteError):
         return error
     number = uuid.uuid4().hex[:12]
     logger.error("error %s of a call, whose text wasn't sent", number, exc_info=error)

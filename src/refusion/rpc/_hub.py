@@ -2,8 +2,6 @@
 
 import asyncio
 import uuid
-from collections import ChainMap
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -11,27 +9,24 @@ from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure, logger
 
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
-from ._call_kind import MessageHandler, RpcCallKind
+from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
-from ._errors import RpcContractError, RpcDisconnected, RpcServiceNotFound, RpcUnsupportedFormat
+from ._errors import RpcContractError, RpcDisconnected, RpcUnsupportedFormat
 from ._failover import FailoverRef
-from ._legacy_names import all_legacy_wire_names, legacy_wire_name
 from ._limits import RpcLimits
 from ._link import Link
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function, routed_function
 from ._routing import RpcLocal, RpcRef, RpcRoute, RpcRouter, fixed_router, send_along
-from ._served_method import ServedMethod
 from ._server_peer import RpcServerPeer
-from ._system_messages import SYSTEM_MESSAGES
+from ._service_table import ServiceTable
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import get_format
-from .protocol._method_names import MethodNames
-from .protocol._version_set import API_SCOPE, DEFAULT_VERSIONS, VersionSet
+from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
 from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
@@ -96,22 +91,16 @@ class RpcHub:
         self.requires_reconnect_proof: bool = require_reconnect_proof
         """Whether clients that come back have to prove that they are the same ones."""
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
-        self.method_names: MethodNames = MethodNames()
-        self.call_kinds: dict[int, RpcCallKind] = {}
-        """The kinds of calls that are made and answered, by call type."""
-        self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
-        """What takes messages, by wire name."""
+        self._client_format = get_format(format)
+        self.table: ServiceTable = ServiceTable(self, self._client_format, self.kind_of)
+        """What this hub serves, and who takes its messages."""
         self.inbound: Pipeline[InboundContext] = Pipeline(self._handle)
         """What calls go through before they are handled."""
         self.outbound: Pipeline[OutboundContext] = Pipeline(_send)
         """What calls go through before they are sent."""
         self.channels: set[RpcChannel] = set()
         """The channels that are open."""
-        self._client_format = get_format(format)
         self._error_filter = error_filter or default_error_filter()
-        self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
-        self._methods: dict[str, ServedMethod] = {}
-        self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._client_peers: dict[str, RpcClientPeer] = {}
         self._server_peers: dict[tuple[str, str], RpcServerPeer] = {}
         self._servers: list[Server] = []
@@ -142,18 +131,10 @@ class RpcHub:
             RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or the name
                 of the service is taken.
         """
-        definition = self._define(contract)
-        definition.check_implementation(implementation)
-        if definition.name in self._services:
-            raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
-        if any(channel.name == definition.name for channel in self.channels):
-            raise RpcContractError(contract.__qualname__, f"there is a channel named {definition.name!r} already")
-        self._services[definition.name] = (definition, implementation)
-        for name, method in definition.methods.items():
-            self._methods[name] = served = ServedMethod(self, method, implementation)
-            self.handlers[name] = served.receive
-            for known_as in all_legacy_wire_names(method):
-                self.method_names.add(known_as)
+        name = self.table.define(contract).name
+        if any(channel.name == name for channel in self.channels):
+            raise RpcContractError(contract.__qualname__, f"there is a channel named {name!r} already")
+        self.table.add(contract, implementation)
 
     def client(self, contract: type[C], peer: RpcPeer | RpcRef | RpcRouter | str | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
@@ -175,7 +156,7 @@ class RpcHub:
             peer = self.peer(peer)
         elif isinstance(peer, RpcRef):
             peer = fixed_router(peer)
-        definition = self._define(contract)
+        definition = self.table.define(contract)
         attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
         proxy: C = create_proxy(definition, peer, attributes)
         return proxy
@@ -186,8 +167,7 @@ class RpcHub:
 
     def add_call_kind(self, kind: RpcCallKind) -> None:
         """Make and answer calls of another type."""
-        self.call_kinds[kind.call_type] = kind
-        self.handlers.update(kind.system_methods())
+        self.table.add_kind(kind)
 
     # Calls
 
@@ -231,25 +211,19 @@ class RpcHub:
     def filter_error(self, error: BaseException) -> BaseException:
         """Return what of an error of a handler may be sent; a filter that fails itself lets nothing through."""
         try:
-            return self._error_filter(error)
+            shown: object = self._error_filter(error)
         except Exception:
             log_failure("an error filter", self._error_filter)
-            return hide_internals(error)
-
-    def handlers_for(self, versions: VersionSet) -> Mapping[str, MessageHandler]:
-        """Return what takes the messages of a peer, by the wire names that its version of the API has."""
-        version = versions[API_SCOPE]
-        old: dict[str, MessageHandler] = {}
-        for served in self._methods.values():
-            name = legacy_wire_name(served.definition, version)
-            if name is not None:
-                old[name] = served.receive
-        return ChainMap(old, self.handlers) if old else self.handlers
+        else:
+            if isinstance(shown, BaseException):
+                return shown
+            logger.error("an error filter has returned %r instead of an error", shown)
+        return hide_internals(error)
 
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
         """What this hub serves."""
-        return tuple(definition for definition, _ in self._services.values())
+        return tuple(self.table)
 
     @property
     def is_closed(self) -> bool:
@@ -406,7 +380,7 @@ class RpcHub:
         """
         if self.is_closed:
             raise RpcDisconnected(f"the hub of channel {channel.name!r} is closed; make a new one")
-        if channel.name in self._services or any(other.name == channel.name for other in self.channels):
+        if channel.name in self.table or any(other.name == channel.name for other in self.channels):
             raise RpcContractError(channel.name, "there is a service or a channel of this name already")
         self.channels.add(channel)
 
@@ -416,20 +390,7 @@ class RpcHub:
         Raises:
             RpcServiceNotFound: If there is none.
         """
-        definition = self._define(contract)
-        try:
-            implementation: C = self._services[definition.name][1]
-        except KeyError:
-            raise RpcServiceNotFound(definition.name, tuple(self._services)) from None
-        return implementation
-
-    def _define(self, contract: type[Any]) -> ServiceDefinition:
-        definition = self._definitions.get(contract)
-        if definition is None:
-            definition = ServiceDefinition(contract, self.kind_of)
-            definition.check_types(self._client_format)
-            self._definitions[contract] = definition
-        return definition
+        return self.table.implementation(contract)
 
     def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if isinstance(target, RpcPeer):
@@ -437,10 +398,7 @@ class RpcHub:
         return routed_function(method, self, target)
 
     async def _handle(self, context: InboundContext) -> Any:
-        served = self._methods.get(context.method.wire_name)
-        if served is None:
-            raise RpcServiceNotFound(context.method.contract.__name__, tuple(self._services))
-        return await served.invoke(context)
+        return await self.table.served(context.method).invoke(context)
 
     async def _drain(self, seconds: float) -> None:
         peers = [*self._server_peers.values(), *self._client_peers.values()]

@@ -13,13 +13,23 @@ __all__ = ["NO_TIMEOUTS", "RpcCallTimeouts", "RpcLimits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcCallTimeouts:
-    """How long a call may take, in seconds; None is no limit."""
+    """How long a call may take, in seconds; None is no limit.
+
+    Raises:
+        ValueError: If a time isn't positive.
+    """
 
     connect: float | None = None
     """How long a call may wait for a link to be sent on."""
 
     run: float | None = None
     """How long a call may take in all, from when it is made."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "run"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise ValueError(f"{name} is a time in seconds above 0, or None for no limit; not {seconds}")
 
 
 NO_TIMEOUTS: Final = RpcCallTimeouts()
@@ -28,7 +38,11 @@ NO_TIMEOUTS: Final = RpcCallTimeouts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcLimits:
-    """What peers keep to; times are seconds. The defaults are those of the reference, where it has them."""
+    """What peers keep to; times are seconds. The defaults are those of the reference, where it has them.
+
+    Raises:
+        ValueError: If a limit isn't positive, or two of them contradict each other.
+    """
 
     sizes: SizeLimits = DEFAULT_SIZES
     """The largest messages and frames that are taken and sent."""
@@ -105,3 +119,42 @@ class RpcLimits:
 
     close_timeout: float = 5.0
     """How long closing a hub then waits for its connections, and for handlers that were cancelled."""
+
+    def __post_init__(self) -> None:
+        for name in (*_POSITIVE, *_MAY_BE_NOTHING):
+            value = getattr(self, name)
+            if value < 0 or (value == 0 and name not in _MAY_BE_NOTHING):
+                raise ValueError(f"{name} can't be {value}")
+        if self.keep_alive_timeout <= self.keep_alive_period:
+            raise ValueError(
+                f"keep_alive_timeout={self.keep_alive_timeout} must be longer than "
+                f"keep_alive_period={self.keep_alive_period}: a link would be dropped before anything is said on it"
+            )
+        if self.server_peer_min_retention > self.server_peer_max_retention:
+            raise ValueError(
+                f"server_peer_min_retention={self.server_peer_min_retention} is longer than "
+                f"server_peer_max_retention={self.server_peer_max_retention}"
+            )
+
+
+_POSITIVE: Final = (
+    "flush_bytes",
+    "messages_per_turn",
+    "max_objects",
+    "max_running_calls",
+    "max_queued_calls",
+    "max_call_bytes",
+    "handshake_timeout",
+    "keep_alive_period",
+    "keep_alive_timeout",
+    "object_release_timeout",
+    "object_release_period",
+    "delayed_call_threshold",
+)
+_MAY_BE_NOTHING: Final = (
+    "premature_disconnect_threshold",
+    "server_peer_min_retention",
+    "server_peer_max_retention",
+    "drain_timeout",
+    "close_timeout",
+)

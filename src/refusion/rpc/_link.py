@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
 
 __all__ = ["Link"]
+
+_ID_BYTES: Final = 20
+"""The most that an id in a list takes, in any format."""
 
 
 @final
@@ -101,7 +104,7 @@ class Link(Receiver):
             except RpcProtocolError as error:
                 self.drop(str(error))
                 return
-        messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
+        messages, problem = self._read(frame, self.peer.hub.table.names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self.handshake is not None:
@@ -304,7 +307,8 @@ class Link(Receiver):
         if self._awaits_calls:
             # What the other side says is not being read.
             self.keep_alive_received()
-        if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
+        # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
+        if current_clock().now() >= self._heard_at + self.peer.limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
         else:
@@ -315,7 +319,11 @@ class Link(Receiver):
         self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
 
     def _say_alive(self) -> None:
-        ids = self.peer.format.arguments((list[int],)).encode((self.peer.streams.keep_alive_ids(),))
-        self.post(RpcMessage(KEEP_ALIVE, 0, 0, ids))
+        codec = self.peer.format.arguments((list[int],))
+        ids = self.peer.streams.keep_alive_ids()
+        # All of them in one message, unless messages have to be small.
+        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
+        for start in range(0, len(ids) or 1, count):
+            self.post(RpcMessage(KEEP_ALIVE, 0, 0, codec.encode((ids[start : start + count],))))
         self.peer.keep_alive_period_passed()
         self._arm_keep_alive()

@@ -12,6 +12,7 @@ from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
 from ._admission import CallAdmission
+from ._answers import error_data
 from ._call_context import create_call_context
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
@@ -24,7 +25,6 @@ from ._reconnection import resume_calls
 from ._stream_table import StreamTable
 from ._tracing import trace_headers
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
-from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, peer_change
 from .protocol._message import Headers, RpcMessage
 from .protocol._system_calls import ERROR, HANDSHAKE
@@ -66,8 +66,8 @@ class RpcPeer:
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
-        self._call_kinds = hub.call_kinds
-        self.handlers: Mapping[str, MessageHandler] = hub.handlers
+        self._call_kinds = hub.table.kinds
+        self.handlers: Mapping[str, MessageHandler] = hub.table.handlers
         """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
@@ -81,10 +81,12 @@ class RpcPeer:
         self.call_context = create_call_context(self)
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
+        self._request: ConnectionRequest | None = None
         self._delay_periods = max(1, round(self.limits.delayed_call_threshold / self.limits.keep_alive_period))
         self._query_timeouts = self.limits.query_timeouts
         self._command_timeouts = self.limits.command_timeouts
-        self._max_argument_bytes = self.limits.sizes.argument_bytes
+        self.max_argument_bytes: int = self.limits.sizes.argument_bytes
+        """How much argument data a message may have."""
         self._waiting: deque[OutboundCall] = deque()
         self._pauses: dict[object, None] = {}
         self._ready: Signal | None = None
@@ -117,8 +119,8 @@ class RpcPeer:
 
     @property
     def request(self) -> "ConnectionRequest | None":
-        """What the other side has connected with; None at a client, and without a link."""
-        return None if self.link is None else self.link.request
+        """What the other side has connected with, the last time; None at a client."""
+        return self._request
 
     @property
     def must_read_on(self) -> bool:
@@ -242,14 +244,14 @@ class RpcPeer:
         codec = method.codecs[self.format].arguments
         if method.has_argument_streams:
             return self.streams.encode(codec, method.argument_types, values)
-        return codec.encode(values, self._max_argument_bytes)
+        return codec.encode(values, self.max_argument_bytes)
 
     def encode_result(self, method: MethodDefinition, result: Any) -> bytes:
         """Return the argument data for an answer to the other side; raises as `encode_arguments` does."""
         codec = method.codecs[self.format].result
         if method.has_result_streams:
             return self.streams.encode(codec, (method.result_type,), (result,))
-        return codec.encode((result,), self._max_argument_bytes)
+        return codec.encode((result,), self.max_argument_bytes)
 
     def decode(self, codec: "ArgumentCodec", data: bytes, *, has_streams: bool) -> Sequence[Any]:
         """Return the values in argument data of the other side.
@@ -279,6 +281,7 @@ class RpcPeer:
     def link_opened(self, link: Link) -> None:
         """Be told of a connection; the newest one counts."""
         previous, self.link = self.link, link
+        self._request = link.request
         if previous is not None:
             self._fail_calls_of_link()
             self.streams.link_lost()
@@ -288,7 +291,7 @@ class RpcPeer:
         """Be told that the other side has introduced itself: settle what is open, then send what waits."""
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
-        self.handlers = self.hub.handlers_for(self.remote_versions)
+        self.handlers = self.hub.table.handlers_for(self.remote_versions)
         self._waiting = deque(self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
@@ -365,8 +368,7 @@ class RpcPeer:
     def refuse(self, message: RpcMessage, error: RpcError) -> None:
         """Answer a call with an error in place of running it."""
         if message.related_id != 0:
-            data = self.format.encode_error(info_from_error(error))
-            self.post(RpcMessage(ERROR, message.related_id, 0, data))
+            self.post(RpcMessage(ERROR, message.related_id, 0, error_data(self, error, "a call")))
         else:
             logger.warning("%r: a message was dropped: %s", self, error)
 
@@ -431,6 +433,13 @@ class RpcPeer:
     def _fail_calls_of_link(self) -> None:
         for call in self.outbound.link_lost():
             call.fail(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
+        for call in list(self._waiting):
+            if RpcExecutionMode.AWAIT_CONNECTION not in call.method.mode and not call.is_sent:
+                call.fail(
+                    RpcDisconnected(
+                        f"{call.method.full_name} wasn't sent before the connection broke, and it waits for no other"
+                    )
+                )
 
     async def _close_link(self, link: Link) -> None:
         if not link.is_writable:

@@ -4,16 +4,18 @@ The same other side is asked, by `$sys.Reconnect`, which of the calls it knows: 
 the others again under their ids. Another one, as a restarted server, knows none of them.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
 
 from refusion._base._logging import logger
 
+from ._answers import error_data
 from ._contract import MethodDefinition
 from ._errors import RpcDisconnected, RpcError
 from ._limits import RpcCallTimeouts
 from ._outbound_call import OutboundCall
 from .protocol._calls import Reconciliation
-from .protocol._exception_info import info_from_error
 from .protocol._handshake import Handshake, PeerChange
 from .protocol._message import RpcMessage
 from .protocol._system_calls import ERROR, OK
@@ -30,7 +32,7 @@ def resume_calls(peer: "RpcPeer", link: "Link", handshake: Handshake, change: Pe
     if change is PeerChange.CHANGED:
         for inbound in peer.inbound.clear():
             inbound.cancel()
-        _settle(peer, peer.outbound.peer_changed())
+        _settle(peer, peer.outbound.peer_changed(), "the other side has restarted during {}, which may not run twice")
     elif change is PeerChange.UNCHANGED:
         _ask(peer, link, handshake)
 
@@ -42,7 +44,7 @@ def answer_reconnect(peer: "RpcPeer", message: RpcMessage) -> None:
         _enter_round(peer, index)
         unknown, known = peer.inbound.reconnect(stages)
     except RpcError as error:
-        peer.post(RpcMessage(ERROR, message.related_id, 0, peer.format.encode_error(info_from_error(error))))
+        peer.post(RpcMessage(ERROR, message.related_id, 0, error_data(peer, error, "the question about open calls")))
         return
     peer.post(RpcMessage(OK, message.related_id, 0, peer.format.result(bytes).encode((unknown,))))
     for call, stage in known:
@@ -66,7 +68,8 @@ def _ask(peer: "RpcPeer", link: "Link", handshake: Handshake) -> None:
     question.may_reconnect = question.may_resend = False
     peer.outbound.add(question)
     peer.send(question)
-    question.arm(RpcCallTimeouts(run=peer.limits.handshake_timeout))
+    if not question.future.done():
+        question.arm(RpcCallTimeouts(run=peer.limits.handshake_timeout))
     peer.spawn(_settle_by_answer(peer, link, question, asked), name="rpc reconnect")
 
 
@@ -82,19 +85,23 @@ async def _settle_by_answer(peer: "RpcPeer", link: "Link", question: OutboundCal
         # Those and no others: a call that was made since then is well, and must not be run twice.
         outcome = peer.outbound.same_peer_refused([call.id for call in asked])
     if peer.link is link and link.is_open:
-        _settle(peer, outcome)
+        _settle(peer, outcome, "the other side doesn't know of {} any more, and that may not be sent again")
 
 
-def _settle(peer: "RpcPeer", outcome: Reconciliation[OutboundCall]) -> None:
+def _settle(peer: "RpcPeer", outcome: Reconciliation[OutboundCall], problem: str) -> None:
     for call in outcome.invalidated:
         call.peer_forgot()
     for call in outcome.failed:
-        call.fail(RpcDisconnected(f"the other side has restarted during {call.method.full_name}"))
+        call.fail(RpcDisconnected(problem.format(call.method.full_name)))
     peer.send_first(outcome.resent)
 
 
+Stage = Annotated[int, msgspec.Meta(ge=0, le=255)]
+"""How far a call has come; so few that a map by them is small, whoever has written it."""
+
+
 class _ReconnectContract:
-    async def reconnect(self, handshake_index: int, stages: dict[int, bytes]) -> bytes:
+    async def reconnect(self, handshake_index: int, stages: dict[Stage, bytes]) -> bytes:
         """Stand for the protocol's own call with an answer."""
         raise NotImplementedError
 

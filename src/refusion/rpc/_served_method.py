@@ -81,7 +81,7 @@ class ServedMethod:
             return
         if not peer.takes_calls:
             return
-        kind = self._hub.call_kinds.get(message.call_type)
+        kind = self._hub.table.kinds.get(message.call_type)
         if kind is None or message.call_type not in (0, self.definition.kind):
             peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
             return

@@ -196,7 +196,7 @@ class SharedStream:
     def _encode(self, codec: ArgumentCodec, index: int, value: Any) -> bytes:
         if self._has_streams:
             return self.table.encode(codec, (int, self._item_type), (index, value))
-        return codec.encode((index, value))
+        return codec.encode((index, value), self._peer.max_argument_bytes)
 
     def _send_end(self, index: int, error: BaseException | None) -> None:
         types = (int, ExceptionInfo)

@@ -66,7 +66,7 @@ class StreamTable:
             RpcLimitExceeded: If the data is too large for a message.
         """
         with self._encoding(types, values):
-            return codec.encode(values)
+            return codec.encode(values, self.peer.max_argument_bytes)
 
     def check(self, codec: ArgumentCodec, types: Sequence[Any], values: Sequence[Any]) -> None:
         """Refuse values that can't be encoded, and share nothing.
@@ -76,7 +76,7 @@ class StreamTable:
             RpcLimitExceeded: If the data is too large for a message.
         """
         with self._encoding(types, values) as scope:
-            codec.encode(values)
+            codec.encode(values, self.peer.max_argument_bytes)
             scope.take_back()
 
     def decode(self, codec: ArgumentCodec, data: bytes) -> tuple[Any, ...]:
@@ -220,7 +220,8 @@ class StreamTable:
     def post(self, method: str, local_id: int, types: tuple[Any, ...], values: tuple[Any, ...]) -> None:
         """Send one of the protocol's messages about a stream, if there is a link."""
         if self.can_post:
-            self.post_data(method, local_id, self.peer.format.arguments(types).encode(values))
+            codec = self.peer.format.arguments(types)
+            self.post_data(method, local_id, codec.encode(values, self.peer.max_argument_bytes))
 
     def post_data(self, method: str, local_id: int, data: bytes) -> None:
         """Send a message about a stream whose arguments are encoded already."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refusion.rpc import RpcArgumentError, RpcProtocolError, RpcUnsupportedFormat
+from refusion.rpc import RpcArgumentError, RpcLimitExceeded, RpcProtocolError, RpcUnsupportedFormat
 from refusion.rpc.formats import RpcFormat, get_format
 from refusion.rpc.protocol import (
     ExceptionInfo,

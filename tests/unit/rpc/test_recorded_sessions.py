@@ -70,7 +70,7 @@ def all_names(hub: FusionHub) -> MethodNames:
     """Return the names that occur in the sessions; a hub that serves doesn't know all of them."""
     names = MethodNames()
     for contract in (BasicApi, CounterApi, NopeApi):
-        for name in hub._define(contract).methods:
+        for name in hub.table.define(contract).methods:
             names.add(name)
     return names
 
@@ -182,7 +182,7 @@ class Caller:
         self.counters = hub.client(CounterApi, peer)
         clients = {BasicApi: hub.client(BasicApi, peer), CounterApi: self.counters, NopeApi: hub.client(NopeApi, peer)}
         for contract, client in clients.items():
-            for name, method in hub._define(contract).methods.items():
+            for name, method in hub.table.define(contract).methods.items():
                 self._methods[name] = (getattr(client, method.name), method.argument_types)
 
     async def follow(self, message: RpcMessage) -> None:

@@ -150,8 +150,9 @@ def find_type(name: str) -> NamedType | None:
     element = f"{type_name}, {assembly}"
     if not separator:
         return None
-    if element in _BUILTINS:
-        return NamedType(*_BUILTINS[element], is_array=True)
+    builtin = _BUILTINS.get(element)
+    if builtin is not None:
+        return None if builtin[0] is list else NamedType(*builtin, is_array=True)
     cls = _classes.get(element)
     return None if cls is None else NamedType(cls, cls, is_array=True)
 

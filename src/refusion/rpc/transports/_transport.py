@@ -41,7 +41,11 @@ CLOSE_UNSUPPORTED_FORMAT: Final = 4001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportLimits:
-    """What a connection may take of memory and time."""
+    """What a connection may take of memory and time.
+
+    Raises:
+        ValueError: If a limit isn't positive, or the marks are the wrong way round.
+    """
 
     high_water: int = 256 * 1024
     """Bytes that wait to be written before senders have to wait; enough to keep a fast link busy."""
@@ -57,6 +61,18 @@ class TransportLimits:
 
     close_timeout: float = 5.0
     """Seconds in which queued frames may still be written after a close; then the connection is cut."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_water < self.high_water:
+            raise ValueError(
+                f"low_water={self.low_water} must be from 0 to below high_water={self.high_water}: "
+                "senders that have to wait go on when less than that waits to be written"
+            )
+        if self.max_frame_bytes < 1 or self.connect_timeout <= 0 or self.close_timeout < 0:
+            raise ValueError(
+                f"max_frame_bytes={self.max_frame_bytes}, connect_timeout={self.connect_timeout} and "
+                f"close_timeout={self.close_timeout} have to be positive"
+            )
 
 
 class Transport(Protocol):
