@@ -19,9 +19,11 @@ from ._transport import (
 
 __all__ = ["QueuedTransport"]
 
+_tasks: set[asyncio.Task[None]] = set()
+
 
 class QueuedTransport(Transport):
-    """Queues frames for a writer task; the task that runs it reads.
+    """Queues frames for a writer task; another one reads.
 
     A subclass says how one frame is read and written, and how the connection is closed or cut.
     """
@@ -102,9 +104,19 @@ class QueuedTransport(Transport):
     async def wait_closed(self) -> None:
         await self._closed.wait()
 
+    def start(self) -> None:
+        """Carry frames in a task of its own; the receiver has the connection when this returns."""
+        self._receiver.connected(self)
+        task = asyncio.create_task(self._carry(), name="rpc connection")
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
     async def run(self) -> None:
         """Carry frames until the connection is gone; the receiver is told of it at both ends."""
         self._receiver.connected(self)
+        await self._carry()
+
+    async def _carry(self) -> None:
         writer = asyncio.create_task(self._write_all(), name="rpc writer")
         reader = self._reader = asyncio.create_task(self._read_all(), name="rpc reader")
         try:

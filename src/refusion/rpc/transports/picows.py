@@ -27,6 +27,7 @@ from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
 from refusion.rpc._errors import RpcConnectError
 
+from ._dialing import Dialing
 from ._serving import connection_request, server_url
 from ._transport import (
     CLOSE_ABNORMAL,
@@ -217,20 +218,24 @@ class PicowsNetwork(Network):
     """Connects and listens with picows."""
 
     async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+        dialing = Dialing()
         try:
-            async with asyncio.timeout(limits.connect_timeout):
+            async with dialing, asyncio.timeout(limits.connect_timeout):
                 _, listener = await ws_connect(
                     lambda: _Connection(receiver, limits),
                     url,
                     websocket_handshake_timeout=limits.connect_timeout,
                     max_frame_size=limits.max_frame_bytes,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
+                    socket_factory=lambda address: dialing.open(address.host, address.port),
                 )
+                if not isinstance(listener, _Connection):
+                    # The library says nothing when the connection is lost before the server has answered.
+                    raise ConnectionResetError("the server has closed the connection without an answer")
         except (OSError, WSError, TimeoutError, ValueError) as error:
             response = error.response if isinstance(error, WSInvalidStatusError) else None
             status = None if response is None else int(response.status)
             raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
-        assert isinstance(listener, _Connection)  # noqa: S101  # made right above
         return listener
 
     async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
