@@ -8,12 +8,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from refusion._aio._signal import Signal
-from refusion._base._clock import current_clock
+from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import logger
 
 from ._admission import CallAdmission
 from ._answers import error_data
 from ._call_context import create_call_context
+from ._cancellations import Cancellations
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
 from ._errors import RpcDisconnected, RpcError
@@ -25,7 +26,7 @@ from ._reconnection import resume_calls
 from ._stream_table import StreamTable
 from ._tracing import trace_headers
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
-from .protocol._handshake import Handshake, peer_change
+from .protocol._handshake import Handshake, PeerChange, peer_change
 from .protocol._message import Headers, RpcMessage
 from .protocol._system_calls import ERROR, HANDSHAKE
 from .protocol._version_set import VersionSet
@@ -64,6 +65,8 @@ class RpcPeer:
         """The identity of this peer object, which the other side compares to notice a restart."""
         self.outbound: OutboundCalls[OutboundCall] = OutboundCalls()
         self.inbound: InboundCalls[InboundCall] = InboundCalls()
+        self.cancellations: Cancellations = Cancellations(self)
+        """What the other side has to know of calls that have ended here."""
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
         self._call_kinds = hub.table.kinds
@@ -90,6 +93,7 @@ class RpcPeer:
         self._waiting: deque[OutboundCall] = deque()
         self._pauses: dict[object, None] = {}
         self._ready: Signal | None = None
+        self._timer: TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -290,6 +294,8 @@ class RpcPeer:
     def link_opened(self, link: Link) -> None:
         """Be told of a connection; the newest one counts."""
         previous, self.link = self.link, link
+        if self._timer is not None:
+            self._timer.cancel()
         self._request = link.request
         if previous is not None:
             self._fail_calls_of_link()
@@ -304,7 +310,11 @@ class RpcPeer:
         self._waiting = deque(self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
+        self.cancellations.link_ready(change)
         resume_calls(self, link, handshake, change)
+        if change is PeerChange.UNCHANGED and len(self.inbound):
+            clock = current_clock()
+            self._timer = clock.call_at(clock.now() + self.limits.keep_alive_period, self._make_up_for_the_outage)
         self.send_waiting()
         self._wake_senders()
 
@@ -313,6 +323,8 @@ class RpcPeer:
         if self.link is not link:
             return
         self.link = None
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail_calls_of_link()
         self.streams.link_lost()
 
@@ -357,6 +369,7 @@ class RpcPeer:
 
     def keep_alive_period_passed(self) -> None:
         """Look after what has been open for long."""
+        self.cancellations.period_passed()
         for call in self.outbound:
             if call.stage is CallStage.WAITING and call.is_sent:
                 call.age += 1
@@ -392,6 +405,7 @@ class RpcPeer:
         self.is_closing = True
         self.takes_calls = False
         self._waiting.clear()
+        self.cancellations.clear()
         self.admission.clear()
         for call in self.outbound:
             call.end(self.closed_error())
@@ -431,6 +445,11 @@ class RpcPeer:
         ready, self._ready = self._ready, None
         if ready is not None:
             ready.set()
+
+    def _make_up_for_the_outage(self) -> None:
+        """Tell of what has happened to calls during the outage that the other side hasn't asked about since."""
+        for call in self.inbound:
+            call.repeat(CallStage.RESULT_READY)
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting

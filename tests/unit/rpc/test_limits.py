@@ -159,7 +159,8 @@ async def test_so_many_open_calls_that_they_cant_be_asked_about_are_sent_again(
         await clock.advance(1)
         await settle(100)
         assert "couldn't be asked about open calls" in caplog.text
-        assert clock.pending_timers <= before
+        # One makes up for the outage.
+        assert clock.pending_timers <= before + 1
         for i in range(2_000):
             world.service.let_go(str(i))
         await settle(200)

@@ -1,0 +1,60 @@
+"""Telling the other side which calls nobody waits for any more, also across a broken link."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from .protocol._handshake import PeerChange
+from .protocol._message import RpcMessage
+from .protocol._system_calls import CANCEL
+
+if TYPE_CHECKING:
+    from ._peer import RpcPeer
+
+__all__ = ["Cancellations"]
+
+_PERIODS: Final = 3
+"""How many keep-alive periods a cancellation is remembered: by then a link that has lost it was dropped."""
+
+_MAX_REMEMBERED: Final = 65_536
+"""How many are remembered at most; of more the oldest aren't said again."""
+
+
+@final
+class Cancellations:
+    """Says that calls have ended here, and says it again on the next connection if it may have been lost.
+
+    Otherwise a handler would go on for nobody, and a server would keep on telling of a value that nobody has.
+    """
+
+    def __init__(self, peer: "RpcPeer") -> None:
+        self._peer = peer
+        self._period = 0
+        self._recent: deque[tuple[int, int]] = deque(maxlen=_MAX_REMEMBERED)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def say(self, call_id: int) -> None:
+        """Cancel a call that was sent."""
+        self._recent.append((self._period, call_id))
+        self._peer.post(RpcMessage(CANCEL, call_id))
+
+    def link_ready(self, change: PeerChange) -> None:
+        """Be told of a new connection."""
+        if change is PeerChange.UNCHANGED:
+            for _, call_id in self._recent:
+                self._peer.post(RpcMessage(CANCEL, call_id))
+            self._recent = deque(((self._period, call_id) for _, call_id in self._recent), _MAX_REMEMBERED)
+        else:
+            self._recent.clear()
+
+    def period_passed(self) -> None:
+        """Be told that a keep-alive period has passed with a link."""
+        self._period += 1
+        recent = self._recent
+        while recent and recent[0][0] <= self._period - _PERIODS:
+            recent.popleft()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._recent.clear()
