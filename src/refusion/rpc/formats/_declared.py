@@ -46,12 +46,15 @@ class Declared:
         """Whether what is read has to be changed before it fits."""
         self.may_have_floats: bool = is_text and not kinds.isdisjoint(_FLOATS)
         """Whether a number may be in it that JSON can't tell."""
+        self.has_anything: bool = not is_text and not kinds.isdisjoint(_ANYTHING)
+        """Whether there are values in it whose maps may have keys of any type."""
         self.is_spelled_otherwise: Callable[[bytes], bool] | None = _spelling_check(reachable) if is_text else None
         """Tells whether a text may have a field under another spelling, of those that nobody would miss."""
 
 
 _SPANS: Final = {nodes.TimeDeltaType}
 _BINARY_SPANS: Final = {nodes.TimeDeltaType, nodes.DateType, nodes.TimeType}
+_ANYTHING: Final = {nodes.AnyType, nodes.CustomType}
 _FLOATS: Final = {nodes.FloatType, nodes.DecimalType, nodes.AnyType, nodes.CustomType}
 
 
