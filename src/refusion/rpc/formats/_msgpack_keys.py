@@ -51,20 +51,18 @@ def _count_keys(data: bytes) -> None:
         position += 1
         if first < 0x80 or first >= 0xE0:
             continue
-        if first in COUNTED or first < 0xA0:
-            around.append((remaining, is_map))
-            if len(around) > _MAX_DEPTH:
-                return
+        if first < 0xA0 or first in COUNTED:
             if first < 0xA0:
-                is_map = first < 0x90
-                remaining = first & 0x0F
+                size, values = first & 0x0F, 1 + (first < 0x90)
             else:
                 width, values = COUNTED[first]
-                is_map = values > 1
-                remaining = int.from_bytes(data[position : position + width], "big")
+                size = int.from_bytes(data[position : position + width], "big")
                 position += width
-            if is_map:
-                remaining *= 2
+            if size:
+                around.append((remaining, is_map))
+                if len(around) > _MAX_DEPTH:
+                    return
+                remaining, is_map = values * size, values > 1
         elif first < 0xC0:
             position += first & 0x1F
         elif first in FIXED:
