@@ -61,6 +61,7 @@ class Link(Receiver):
         self._buffer = bytearray()
         self._is_flush_scheduled = False
         self._backlog: deque[RpcMessage] = deque()
+        self._is_turn_scheduled = False
         self._awaits_writable = False
         self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
@@ -101,13 +102,13 @@ class Link(Receiver):
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self._backlog or len(messages) > self.peer.limits.messages_per_turn:
             self._backlog.extend(messages)
-            self._take_turn()
+            self._go_on_reading()
         else:
             self._take(messages)
 
     def writable(self) -> None:
         self._awaits_writable = False
-        self._resume_reading()
+        self._go_on_reading()
         self.peer.send_waiting()
         self.peer.streams.writable()
         waiters, self._write_waiters = self._write_waiters, {}
@@ -208,16 +209,32 @@ class Link(Receiver):
     def resume_for_calls(self) -> None:
         """Go on taking frames."""
         self._awaits_calls = False
-        self._resume_reading()
+        self._go_on_reading()
 
-    def _resume_reading(self) -> None:
-        if self._transport is not None and not (self._awaits_writable or self._awaits_calls or self._backlog):
+    def _go_on_reading(self) -> None:
+        """Take what is here already, then what comes; nothing while something else has to be done first."""
+        if self._transport is None or self._is_held_up:
+            return
+        if not self._backlog:
             self._transport.resume_reading()
+        elif not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self._transport.pause_reading()
+            self.peer.loop.call_soon(self._take_turn)
+
+    @property
+    def _is_held_up(self) -> bool:
+        return self._awaits_writable or self._awaits_calls
 
     def _take(self, messages: Iterable[RpcMessage]) -> None:
         peer = self.peer
         handlers = peer.handlers
+        messages = iter(messages)
         for message in messages:
+            if self._awaits_writable or self._awaits_calls:
+                # The rest of a frame is no less of a flood than the next frame.
+                self._backlog.extendleft(reversed([message, *messages]))
+                return
             if self.handshake is None:
                 if not self._take_handshake(message):
                     return
@@ -230,13 +247,12 @@ class Link(Receiver):
 
     def _take_turn(self) -> None:
         """Handle as much of a large frame as other connections can wait for."""
+        self._is_turn_scheduled = False
+        if self._is_held_up:
+            return
         backlog = self._backlog
         self._take([backlog.popleft() for _ in range(min(len(backlog), self.peer.limits.messages_per_turn))])
-        if backlog and self._transport is not None:
-            self._transport.pause_reading()
-            self.peer.loop.call_soon(self._take_turn)
-        else:
-            self._resume_reading()
+        self._go_on_reading()
 
     # Introduction and silence
 
