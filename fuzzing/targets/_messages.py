@@ -23,9 +23,9 @@ from refusion.rpc.protocol._system_calls import (
     RECONNECT,
 )
 
-__all__ = ["CALLS", "MessageMaker"]
+__all__ = ["CALLS", "SERVICE", "MessageMaker"]
 
-_SERVICE: Final = "IFuzz"
+SERVICE: Final = "IFuzz"
 CALLS: Final = {
     "Add:3": (int, int),
     "Echo:2": (Any,),
@@ -43,9 +43,12 @@ CALLS: Final = {
 }
 """Methods of the service on the wire, and one that isn't there."""
 
+NEWER: Final = "$sys.New:1"
+"""One of the protocol's own messages that isn't known yet."""
+
 _SYSTEM: Final = (
     *(OK, ERROR, CANCEL, MATCH, NOT_FOUND, RECONNECT, KEEP_ALIVE, DISCONNECT),
-    *(ACK, ACK_END, ITEM, BATCH, END, INVALIDATE, "$sys.Handshake:1", "$sys.New:1"),
+    *(ACK, ACK_END, ITEM, BATCH, END, INVALIDATE, "$sys.Handshake:1", NEWER),
 )
 _TEXTS: Final = ("a", "b", "", "ä\n")
 _HEADERS: Final = (
@@ -68,8 +71,10 @@ class MessageMaker:
 
     def __init__(self, side: RawSide, peer_id: str, other_id: str) -> None:
         self._side = side
-        self._peer_id = peer_id
+        self.peer_id = peer_id
+        """The host of the streams that it shares."""
         self._other_id = other_id
+        self._last_id = 20
 
     def any(self, choices: Choices, *, with_calls: bool = True) -> RpcMessage:
         """Return a message: a call, one of the protocol's own, or one with arguments that are just bytes."""
@@ -79,7 +84,7 @@ class MessageMaker:
         elif kind < 7:
             message = self.system(choices, choices.pick(_SYSTEM))
         else:
-            method = choices.pick((*_SYSTEM, *(f"{_SERVICE}.{name}" for name in CALLS)))
+            method = choices.pick((*_SYSTEM, *(f"{SERVICE}.{name}" for name in CALLS)))
             message = RpcMessage(method, self.related_id(choices), choices.below(3), choices.some_bytes())
         if choices.one_in(12):
             message = _with_args(message, mutated(message.args, choices))
@@ -90,13 +95,23 @@ class MessageMaker:
 
     def call(self, choices: Choices) -> RpcMessage:
         """Return a call of the service."""
-        name = choices.pick(tuple(CALLS))
+        name = choices.pick(tuple(CALLS)) if choices.below(4) else "Wait:2"
         call_type = 1 if name == "Get:2" else 0
         if choices.one_in(10):
             call_type = choices.below(8)
         values = self._values(name, choices)
         args = self._side.arguments(CALLS[name], values)
-        return RpcMessage(f"{_SERVICE}.{name}", self.related_id(choices), call_type, args)
+        related_id = self.fresh_id() if choices.one_in(2) else self.related_id(choices)
+        return RpcMessage(f"{SERVICE}.{name}", related_id, call_type, args)
+
+    def message(self, method: str, related_id: int, types: tuple[Any, ...], values: tuple[Any, ...]) -> RpcMessage:
+        """Return a message with these arguments."""
+        return RpcMessage(method, related_id, 0, self._side.arguments(types, values))
+
+    def fresh_id(self) -> int:
+        """Return an id that no call has had."""
+        self._last_id += 1
+        return self._last_id
 
     def system(self, choices: Choices, method: str) -> RpcMessage:
         """Return one of the protocol's own messages."""
@@ -108,12 +123,12 @@ class MessageMaker:
         kind = choices.below(8)
         return choices.number() if kind == 7 else choices.below(12) if kind > 3 else 1 + choices.below(3)
 
-    def reference(self, choices: Choices) -> Any:
+    def reference(self, choices: Choices, host_id: str | None = None, local_id: int = 0) -> Any:
         """Return what stands for a stream."""
         period = 1 + choices.below(40)
         reference = StreamReference(
-            host_id=choices.pick((self._peer_id, self._other_id, NO_HOST, "")),
-            local_id=1 + choices.below(4),
+            host_id=host_id or choices.pick((self.peer_id, self._other_id, NO_HOST, "")),
+            local_id=local_id or 1 + choices.below(3),
             ack_period=period,
             ack_advance=period + choices.below(60),
             allow_reconnect=not choices.one_in(4),
@@ -123,11 +138,13 @@ class MessageMaker:
 
     def value(self, choices: Choices) -> Any:
         """Return a value of some type."""
-        kind = choices.below(10)
+        kind = choices.below(11)
         if kind < 3:
             return choices.byte()
         if kind == 3:
             return self.reference(choices)
+        if kind == 10:
+            return "x" * choices.below(5_000)
         if kind == 4:
             return [choices.byte() for _ in range(choices.below(5))]
         if kind == 5:
@@ -157,7 +174,7 @@ class MessageMaker:
                 return (choices.pick(_TEXTS),)
 
     def _system_values(self, choices: Choices, method: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        host = choices.pick((self._other_id, NO_HOST, self._peer_id))
+        host = choices.pick((self._other_id, NO_HOST, self.peer_id))
         match method:
             case "$sys.Ok:1":
                 return (Any,), (self.value(choices),)

@@ -17,13 +17,15 @@ from refusion.rpc.transports.memory import MemoryNetwork
 from refusion.testing import VirtualClock, settle
 
 from ._contract import ServiceContract
+from ._flows import Flows
 from ._messages import MessageMaker
 from ._types import Disk, Order, Person
 
 __all__ = ["TARGETS"]
 
 _KEYS: Final = ("msgpack6c", "json5np", "msgpack6", "json5", "msgpack6-lz4f", "msgpack6c-lz4")
-_LIMITS: Final = RpcLimits(drain_timeout=0.0, messages_per_turn=10)
+_TRANSPORT: Final = TransportLimits(high_water=2_048, low_water=512)
+_LIMITS: Final = RpcLimits(drain_timeout=0.0, messages_per_turn=4, transport=_TRANSPORT)
 _MAX_STEPS: Final = 60
 _METHODS: Final = ("add", "echo", "place", "greet", "draw", "wait", "fail", "tell", "count", "total", "get", "touch")
 
@@ -43,7 +45,7 @@ class _Stage:
         self.index = 0
 
     async def play(self) -> None:
-        server = await self.network.listen("memory", 0, self.accept, TransportLimits())
+        server = await self.network.listen("memory", 0, self.accept, _TRANSPORT)
         self.peer = self.hub.peer(server.url)
         self.client = self.hub.client(ServiceContract, self.peer)
         await settle(5)
@@ -60,6 +62,7 @@ class _Stage:
     def accept(self, request: ConnectionRequest) -> Receiver:
         self.side = RawSide(self.key, self.hub.table.names, is_server=True)
         self.maker = MessageMaker(self.side, self.peer_id, self.peer.id)
+        self.flows = Flows(self.choices, self.maker, self.side, self.side.send, is_server=True)
         self.pending.clear()
         self.index += 1
         asyncio.get_running_loop().call_soon(self.introduce)
@@ -95,6 +98,9 @@ class _Stage:
             case 6 | 7:
                 self.call()
                 await settle(3)
+            case 8 | 9:
+                self.flush()
+                await self.flows.play()
             case _:
                 self.pending.append(self.maker.any(choices, with_calls=choices.one_in(8)))
 

@@ -16,12 +16,16 @@ from refusion.rpc.transports.memory import MemoryNetwork
 from refusion.testing import VirtualClock, settle
 
 from ._contract import Service, ServiceContract
+from ._flows import Flows
 from ._messages import MessageMaker
 
 __all__ = ["TARGETS"]
 
 _KEYS: Final = ("msgpack6c", "json5np", "msgpack6", "json5", "msgpack6-lz4f", "msgpack6c-lz4")
-_LIMITS: Final = RpcLimits(drain_timeout=0.0, max_running_calls=20, max_queued_calls=10, messages_per_turn=10)
+_TRANSPORT: Final = TransportLimits(high_water=2_048, low_water=512)
+_LIMITS: Final = RpcLimits(
+    drain_timeout=0.0, max_running_calls=4, max_queued_calls=2, messages_per_turn=4, transport=_TRANSPORT
+)
 _MAX_STEPS: Final = 60
 _PATH: Final = "/rpc/ws?clientId={}&f={}"
 
@@ -62,10 +66,11 @@ class _Stage:
     async def connect(self) -> None:
         self.side = RawSide(self.key, self.hub.table.names, is_server=False)
         url = self.url.partition("/rpc")[0] + _PATH.format("raw", self.key)
-        await self.network.connect(url, self.side, TransportLimits())
+        await self.network.connect(url, self.side, _TRANSPORT)
         await settle(3)
         (peer,) = [peer for peer in self.hub.server_peers if peer.client_id == "raw"]
         self.maker = MessageMaker(self.side, self.peer_id, peer.id)
+        self.flows = Flows(self.choices, self.maker, self.side, self.send_message, is_server=False)
         if self.choices.below(16) < 15:
             self.side.introduce(self.peer_id)
         await settle(3)
@@ -87,6 +92,9 @@ class _Stage:
                 await self.clock.advance(choices.pick((0.1, 5.0, 11.0, 30.0, 200.0)))
             case 5:
                 await self.disturb()
+            case 6 | 7:
+                self.flush()
+                await self.flows.play()
             case _:
                 self.pending.append(self.maker.any(choices))
 
@@ -115,6 +123,9 @@ class _Stage:
         if self.pending:
             self.send(self.side.frame(*self.pending))
             self.pending.clear()
+
+    def send_message(self, message: RpcMessage) -> None:
+        self.send(self.side.frame(message))
 
     def send(self, frame: bytes) -> None:
         self.sent_bytes += len(frame)

@@ -248,7 +248,12 @@ class Link(Receiver):
     def _take(self, messages: Iterable[RpcMessage]) -> None:
         peer = self.peer
         handlers = peer.handlers
+        messages = iter(messages)
         for message in messages:
+            if self._awaits_writable or self._awaits_calls:
+                # The rest of a frame is no less of a flood than the next frame.
+                self._backlog.extendleft(reversed([message, *messages]))
+                return
             if self.handshake is None:
                 if not self._take_handshake(message):
                     return

@@ -7,6 +7,7 @@ import pytest
 
 from refusion.rpc import RpcArgumentError
 from refusion.rpc.formats import RpcFormat, get_format
+from refusion.rpc.formats._msgpack_keys import MAX_OTHER_KEYS
 from refusion.rpc.formats._type_names import type_name_hash
 
 ALL = [pytest.param(get_format(key), id=key) for key in ("json5np", "json5", "msgpack6c")]
@@ -47,3 +48,53 @@ def test_a_type_name_of_many_arrays_is_just_unknown(name: bytes) -> None:
 def test_arrays_of_bytes_are_known() -> None:
     codec = get_format("msgpack6").arguments((object,))
     assert codec.decode(codec.encode(([b"a", b"b"],))) == ([b"a", b"b"],)
+
+
+def numbered(count: int) -> bytes:
+    """Return a map by number."""
+    pairs = b"".join([b"\xcf" + number.to_bytes(8, "big") + b"\xc0" for number in range(count)])
+    return b"\xdf" + count.to_bytes(4, "big") + pairs
+
+
+MANY = MAX_OTHER_KEYS + 1
+
+
+@pytest.mark.parametrize("declared", [Any, list[Any], int, timedelta, dict[str, int]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        numbered(MANY),
+        b"\x91" + numbered(MANY),
+        b"\x81\xa1a" + numbered(MANY),
+        b"\xdd\x00\x00\x00\x02" + 2 * numbered(MANY // 2 + 1),
+        b"\x92" + b"\xdb\x00\x01\x00\x00" + b"\xdf" * 65_536 + numbered(MANY),
+        b"\xdc\x00\x02" + b"\xc8\x01\x00\x05" + bytes(256) + numbered(MANY),
+    ],
+)
+def test_where_anything_may_be_read_maps_by_number_are_small(declared: Any, data: bytes) -> None:
+    codec = get_format("msgpack6").arguments((declared,))
+    with pytest.raises(RpcArgumentError, match="keys that aren't texts"):
+        codec.decode(data)
+
+
+@pytest.mark.parametrize("count", [MAX_OTHER_KEYS, 10])
+def test_smaller_maps_by_number_are_read(count: int) -> None:
+    assert get_format("msgpack6").arguments((Any,)).decode(numbered(count)) == (dict.fromkeys(range(count)),)
+
+
+def test_maps_by_text_are_read_however_large_they_are() -> None:
+    value = {f"key {number}": {"\xde" * (number % 40): [number, {}]} for number in range(3 * MANY)}
+    codec = get_format("msgpack6").arguments((Any, str))
+    assert codec.decode(codec.encode((value, "x"))) == (value, "x")
+
+
+def test_a_declared_map_by_number_is_read_however_large_it_is() -> None:
+    codec = get_format("msgpack6").arguments((dict[int, None],))
+    assert len(codec.decode(numbered(MANY))[0]) == MANY
+
+
+@pytest.mark.parametrize("ending", [b"\xdf\xff\xff\xff\xff", b"\xc1", b"\xde\x00", b"\x91" * 40_000])
+def test_data_that_ends_within_a_value_is_refused_as_such(ending: bytes) -> None:
+    data = b"\x92\xdb\x00\x01\x00\x00" + b"\xde" * 65_536 + ending
+    with pytest.raises(RpcArgumentError):
+        get_format("msgpack6").arguments((Any,)).decode(data)
