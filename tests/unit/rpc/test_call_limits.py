@@ -391,7 +391,7 @@ async def test_a_mode_without_await_connection_may_still_be_sent_again(world: Jo
 
 
 async def test_a_call_that_nobody_waits_for_puts_up_with_nothing(world: JobsWorld) -> None:
-    definition = world.client._define(Jobs)
+    definition = world.client.table.define(Jobs)
     (note,) = [method for method in definition.methods.values() if method.name == "note"]
     assert note.mode is NONE
     await break_link(world)
@@ -471,7 +471,7 @@ async def test_a_compute_call_that_takes_long_is_sent_again_and_not_run_twice(
         reading = asyncio.create_task(stage.client.get("a"))
         await settle()
         sent: list[str] = []
-        handlers = stage.server.handlers
+        handlers = stage.server.table.handlers
         receive = handlers["CounterApi.Get:2"]
         for peer in stage.server.server_peers:
             peer.handlers = {**handlers, "CounterApi.Get:2": lambda peer, m: (sent.append(m.method), receive(peer, m))}  # type: ignore[dict-item]

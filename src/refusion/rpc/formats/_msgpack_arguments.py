@@ -1,6 +1,6 @@
 """Argument data in MessagePack: values one after another, without an array header around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, final
 
@@ -58,7 +58,7 @@ class _PlainArguments(ArgumentCodec):
         self._must_write_spans = declared.has_spans
         self._conversion = Conversion(declared)
         self._decode_typed = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire).decode
-        self._decode = self._decode_typed
+        self._decode: Callable[[bytes], tuple[Any, ...]] = self._decode_typed
         if declared.must_convert:
             self._decode = self._decode_untyped
         elif declared.has_anything:
@@ -91,7 +91,8 @@ class _PlainArguments(ArgumentCodec):
 
     def _decode_anything(self, data: bytes) -> tuple[Any, ...]:
         check_keys(data)
-        return self._decode_typed(data)
+        values: tuple[Any, ...] = self._decode_typed(data)
+        return values
 
     def _decode_untyped(self, data: bytes) -> tuple[Any, ...]:
         check_keys(data)
