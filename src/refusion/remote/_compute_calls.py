@@ -24,7 +24,7 @@ from refusion.rpc import (
 )
 from refusion.rpc._answers import ok_answer
 from refusion.rpc.protocol import CallStage, Headers, RpcMessage
-from refusion.rpc.protocol._system_calls import CANCEL, INVALIDATE
+from refusion.rpc.protocol._system_calls import INVALIDATE
 
 __all__ = ["COMPUTE_CALL_TYPE", "ComputeCallKind", "InvalidatedBeforeResult", "OutboundComputeCall"]
 
@@ -95,7 +95,7 @@ class OutboundComputeCall(OutboundCall):
     def release(self) -> None:
         """Tell the other side, once, that nobody is interested any more."""
         if self.peer.outbound.remove(self.id) is not None and self.is_sent:
-            self.peer.post(RpcMessage(CANCEL, self.id))
+            self.peer.withdraw(self.id)
 
     def _release_soon(self) -> None:
         # A replica may be invalidated in any thread; if by this call, then there is nothing to release.

@@ -14,7 +14,6 @@ from ._limits import RpcCallTimeouts
 from .protocol._calls import CallStage
 from .protocol._exception_info import error_from_info
 from .protocol._message import Headers, RpcMessage
-from .protocol._system_calls import CANCEL
 
 if TYPE_CHECKING:
     from ._peer import RpcPeer
@@ -205,7 +204,7 @@ class OutboundCall:
         if self.peer.outbound.remove(self.id) is None:
             return False
         if self.is_sent:
-            self.peer.post(RpcMessage(CANCEL, self.id))
+            self.peer.withdraw(self.id)
         return True
 
     def _disarm(self) -> None:

@@ -27,7 +27,7 @@ from ._tracing import trace_headers
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._handshake import Handshake, peer_change
 from .protocol._message import Headers, RpcMessage
-from .protocol._system_calls import ERROR, HANDSHAKE
+from .protocol._system_calls import CANCEL, ERROR, HANDSHAKE
 from .protocol._version_set import VersionSet
 
 if TYPE_CHECKING:
@@ -233,6 +233,13 @@ class RpcPeer:
         link = self.link
         if link is not None and link.is_open:
             link.post(message)
+
+    def withdraw(self, call_id: int) -> None:
+        """Tell the other side that nobody waits for a call: now, or when it is back and still knows the call."""
+        if self.is_connected:
+            self.post(RpcMessage(CANCEL, call_id))
+        else:
+            self.outbound.abandon(call_id)
 
     def encode_arguments(self, method: MethodDefinition, values: Sequence[Any]) -> bytes:
         """Return the argument data for a call of the other side.

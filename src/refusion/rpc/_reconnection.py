@@ -1,7 +1,8 @@
 """What becomes of open calls on a new connection.
 
 The same other side is asked, by `$sys.Reconnect`, which of the calls it knows: it still answers those, and gets
-the others again under their ids. Another one, as a restarted server, knows none of them.
+the others again under their ids. It is told of the calls that were given up meanwhile. Another one, as a restarted
+server, knows none of them.
 """
 
 from typing import TYPE_CHECKING, Annotated, Final
@@ -29,11 +30,14 @@ __all__ = ["answer_reconnect", "resume_calls"]
 
 def resume_calls(peer: "RpcPeer", link: "Link", handshake: Handshake, change: PeerChange) -> None:
     """Settle the calls in both directions that were open on the connection before."""
+    abandoned = peer.outbound.take_abandoned()
     if change is PeerChange.CHANGED:
         for inbound in peer.inbound.clear():
             inbound.cancel()
         _settle(peer, peer.outbound.peer_changed(), "the other side has restarted during {}, which may not run twice")
     elif change is PeerChange.UNCHANGED:
+        for call_id in abandoned:
+            peer.withdraw(call_id)
         _ask(peer, link, handshake)
 
 

@@ -9,7 +9,7 @@ from refusion.rpc import RpcArgumentError, RpcProtocolError
 from refusion.rpc._reconnection import _RECONNECT
 from refusion.rpc.formats import get_format
 from refusion.rpc.protocol import CallStage, InboundCalls, OutboundCalls, ids_from_bytes, ids_to_bytes
-from refusion.rpc.protocol._limits import MAX_IDS
+from refusion.rpc.protocol._limits import MAX_ABANDONED, MAX_IDS
 
 
 class Call:
@@ -68,3 +68,12 @@ def test_a_map_of_stages_is_small_or_refused_at_once() -> None:
     with pytest.raises(RpcArgumentError, match="argument 1: Expected `int` <= 255"):
         codec.decode(f"1\x1f{{{stages}}}".encode())
     assert process_time() - started < 2.0
+
+
+def test_what_is_given_up_in_an_outage_is_remembered_up_to_a_limit() -> None:
+    calls: OutboundCalls[Any] = OutboundCalls()
+    for call_id in range(1, MAX_ABANDONED + 4):
+        calls.abandon(call_id)
+    abandoned = calls.take_abandoned()
+    assert (len(abandoned), abandoned[0]) == (MAX_ABANDONED, 4)
+    assert calls.take_abandoned() == []

@@ -1,5 +1,6 @@
 """Call tables: which calls are open, and what becomes of them when the link is lost and found again."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final, Generic, Protocol, TypeVar, final
@@ -7,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar, final
 from refusion.rpc._errors import RpcProtocolError
 
 from ._leb128 import ids_from_bytes, ids_to_bytes
-from ._limits import MAX_IDS
+from ._limits import MAX_ABANDONED, MAX_IDS
 
 __all__ = ["CallStage", "InboundCalls", "InboundEntry", "OutboundCalls", "OutboundEntry", "Reconciliation"]
 
@@ -71,6 +72,7 @@ class OutboundCalls(Generic[O]):
 
     def __init__(self) -> None:
         self._calls: dict[int, O] = {}
+        self._abandoned: deque[int] = deque(maxlen=MAX_ABANDONED)
         self._next_id = _FIRST_ID
 
     def __len__(self) -> int:
@@ -97,6 +99,19 @@ class OutboundCalls(Generic[O]):
     def remove(self, call_id: int) -> O | None:
         """End a call; returns it if it was open."""
         return self._calls.pop(call_id, None)
+
+    def abandon(self, call_id: int) -> None:
+        """Note a call that the other side may know of, and that was given up while it couldn't be told.
+
+        Of more than `MAX_ABANDONED` the oldest are forgotten.
+        """
+        self._abandoned.append(call_id)
+
+    def take_abandoned(self) -> list[int]:
+        """Return the ids of the calls that the other side has to be told to cancel, and forget them."""
+        abandoned = list(self._abandoned)
+        self._abandoned.clear()
+        return abandoned
 
     def stages(self) -> dict[int, bytes]:
         """Return the ids of all sent calls by stage, as `$sys.Reconnect` asks the other side about them."""

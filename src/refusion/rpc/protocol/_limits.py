@@ -49,6 +49,9 @@ MAX_HANDSHAKE_FRAME_BYTES: Final = 16_384
 MAX_IDS: Final = 1_000_000
 """The open calls that a peer asks about after a reconnect: more would be a list that nobody has, but a second to read."""
 
+MAX_ABANDONED: Final = 65_536
+"""The calls given up during an outage that the other side is told of after it; handlers of more run to their end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeLimits:
