@@ -21,6 +21,9 @@ _COMPRESSED: Final = 0x80
 _RESET: Final = 0x40
 _BLOCK_BYTES: Final = 16_384
 """What a block holds at most, uncompressed."""
+_SMALL_BLOCK_BYTES: Final = 1_024
+_MAX_SMALL_BLOCKS: Final = 256
+"""Each block costs something, whatever is in it. Encoders fill all but the last one, with no less than 1 KiB in .NET."""
 _WINDOW_BYTES: Final = 65_536
 """How far back LZ4 refers."""
 _MIN_FRAME_BYTES: Final = 512
@@ -81,6 +84,7 @@ class Lz4Decoder(FrameDecoder):
 
     def _unpack(self, frame: bytes, max_bytes: int) -> bytes:
         content = bytearray()
+        small_count = 0
         window, position, end = self._window, 1, len(frame)
         while position < end:
             block_start = position + 2
@@ -95,6 +99,9 @@ class Lz4Decoder(FrameDecoder):
                 raise RpcProtocolError(f"a compressed block that can't be read: {error}") from error
             if not block:
                 raise RpcProtocolError("a compressed block with nothing in it")
+            small_count += len(block) < _SMALL_BLOCK_BYTES
+            if small_count > _MAX_SMALL_BLOCKS:
+                raise RpcProtocolError(f"a frame in more than {_MAX_SMALL_BLOCKS} small blocks")
             content += block
             if len(content) > max_bytes:
                 raise RpcProtocolError(f"a frame that unpacks to more than {max_bytes:,} bytes")
