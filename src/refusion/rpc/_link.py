@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
@@ -174,6 +174,13 @@ class Link(Receiver):
             self._is_flush_scheduled = True
             self.peer.loop.call_soon(self._end_turn)
 
+    def post_ids(self, method: str, ids: Sequence[int]) -> None:
+        """Send one of the protocol's messages that are about many streams; as several if messages have to be small."""
+        codec = self.peer.format.arguments((list[int],))
+        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
+        for start in range(0, len(ids) or 1, count):
+            self.post(RpcMessage(method, 0, 0, codec.encode((ids[start : start + count],))))
+
     def flush(self) -> None:
         """Send what is waiting for the next frame now."""
         self._is_flush_scheduled = False
@@ -326,11 +333,6 @@ class Link(Receiver):
         self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
 
     def _say_alive(self) -> None:
-        codec = self.peer.format.arguments((list[int],))
-        ids = self.peer.streams.keep_alive_ids()
-        # All of them in one message, unless messages have to be small.
-        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
-        for start in range(0, len(ids) or 1, count):
-            self.post(RpcMessage(KEEP_ALIVE, 0, 0, codec.encode((ids[start : start + count],))))
+        self.post_ids(KEEP_ALIVE, self.peer.streams.keep_alive_ids())
         self.peer.keep_alive_period_passed()
         self._arm_keep_alive()

@@ -1,8 +1,10 @@
 """Frames full of messages that ask for more than they bring."""
 
+import lz4.block
 import pytest
 
-from refusion.rpc import RpcLimits, RpcServerPeer
+from refusion.rpc import RpcLimits, RpcProtocolError, RpcServerPeer
+from refusion.rpc.formats.lz4 import Lz4Decoder
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.protocol._system_calls import OK
 from refusion.testing import VirtualClock, settle
@@ -65,3 +67,16 @@ async def test_calls_keep_their_order_when_some_of_a_frame_have_to_wait(world: W
     raw.transport.resume_reading()
     await settle(500)
     assert world.log == [f"add({start}, {n})" for start in range(frames) for n in range(10)]
+
+
+def test_a_packed_frame_of_many_small_blocks_is_refused() -> None:
+    def packed(size: int, count: int) -> bytes:
+        block: bytes = lz4.block.compress(bytes(size), store_size=False)
+        return b"\x80" + (len(block).to_bytes(2, "little") + block) * count
+
+    assert len(Lz4Decoder().decode(packed(1, 256), 16_000_000)) == 256
+    assert len(Lz4Decoder().decode(packed(1_024, 10_000), 16_000_000)) == 10_240_000
+    with pytest.raises(RpcProtocolError, match="more than 256 small blocks"):
+        Lz4Decoder().decode(packed(1, 257), 16_000_000)
+    with pytest.raises(RpcProtocolError, match="more than 256 small blocks"):
+        Lz4Decoder().decode(packed(1_023, 257), 16_000_000)
