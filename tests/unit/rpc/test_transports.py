@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -281,6 +282,17 @@ async def test_nobody_listening_is_a_connect_error(stage: Stage) -> None:
     await stage.close_server()
     with pytest.raises(RpcConnectError, match="can't connect to"):
         await stage.network.connect(stage.url, Recorder(), LIMITS)
+
+
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/x", "http://127.0.0.1:1/x", "ws://", "nonsense"])
+async def test_an_error_of_a_connection_attempt_tells_nothing_of_its_query(name: str, url: str) -> None:
+    with pytest.raises(RpcConnectError) as caught:
+        await get_network(name).connect(f"{url}?clientId=me&p=secret", Recorder(), LIMITS)
+    assert url in str(caught.value)
+    # As in a log; the lines of this file aren't there.
+    seen = [line for line in traceback.format_exception(caught.value) if "File" not in line]
+    assert not [line for line in seen if "clientId" in line or "secret" in line]
 
 
 async def test_a_server_that_closes_takes_its_connections_along(stage: Stage) -> None:

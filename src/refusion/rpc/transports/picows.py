@@ -25,8 +25,8 @@ from picows import (
 
 from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
-from refusion.rpc._errors import RpcConnectError
 
+from ._connecting import cause_of, connect_error
 from ._dialing import Dialing
 from ._serving import connection_request, server_url
 from ._transport import (
@@ -235,7 +235,7 @@ class PicowsNetwork(Network):
         except (OSError, WSError, TimeoutError, ValueError) as error:
             response = error.response if isinstance(error, WSInvalidStatusError) else None
             status = None if response is None else int(response.status)
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
+            raise connect_error(url, error, status) from cause_of(url, error)
         return listener
 
     async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:

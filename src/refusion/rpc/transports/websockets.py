@@ -17,8 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.http11 import Request, Response
 
-from refusion.rpc._errors import RpcConnectError
-
+from ._connecting import cause_of, connect_error
 from ._dialing import wait_turns
 from ._queued import QueuedTransport
 from ._serving import connection_request, server_url
@@ -180,7 +179,7 @@ class WebSocketsNetwork(Network):
             connection = await _connect(url, limits)
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
             status = error.response.status_code if isinstance(error, InvalidStatus) else None
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
+            raise connect_error(url, error, status) from cause_of(url, error)
         transport = _WebSocketTransport(connection, receiver, limits)
         transport.start()
         return transport
