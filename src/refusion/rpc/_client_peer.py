@@ -72,6 +72,19 @@ class RpcClientPeer(RpcPeer):
     it is closed or the server says that it doesn't speak the client's format.
     """
 
+    __slots__ = (
+        "_is_rejected",
+        "_proof_counter",
+        "_reconnect_now",
+        "_refusals",
+        "_remote_secret",
+        "_state",
+        "_state_changed",
+        "_task",
+        "client_id",
+        "url",
+    )
+
     # Answers to a server's calls are as few as those; pausing on both sides could stop both for good.
     must_pause_reading = False
 

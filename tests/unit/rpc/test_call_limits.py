@@ -16,6 +16,7 @@ from refusion.rpc import (
     RpcHub,
     RpcLimits,
     RpcNoWait,
+    RpcPeer,
     rpc_method,
 )
 from refusion.rpc.protocol import RpcMessage
@@ -117,7 +118,16 @@ class JobsWorld(World):
     def watch(self) -> list[RpcMessage]:
         """Return a list that gets what the client posts from now on."""
         messages: list[RpcMessage] = []
-        post = self.peer.post
+        peer, post = self.peer, RpcPeer.post
+
+        def note(this: RpcPeer, message: RpcMessage) -> None:
+            if this is peer:
+                messages.append(message)
+            post(this, message)
+
+        RpcPeer.post = note  # type: ignore[method-assign]
+        self._stack.callback(setattr, RpcPeer, "post", post)
+        return messages
 
         def note(message: RpcMessage) -> None:
             messages.append(message)

@@ -25,6 +25,7 @@ from refusion.rpc.transports import (
     TransportLimits,
     get_network,
 )
+from refusion.rpc.transports._dialing import Dialing
 from refusion.rpc.transports.asgi import RpcEndpoint
 from refusion.rpc.transports.memory import Direction, Fault, MemoryNetwork
 
@@ -466,6 +467,17 @@ async def test_a_connect_that_fails_leaves_no_socket(name: str, answer: bytes) -
     assert [sock for sock in sockets_to(port) if sock not in before] == []
     server.close()
     await server.wait_closed()
+
+
+async def test_a_socket_that_no_transport_has_taken_is_closed_by_who_has_opened_it() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(ZeroDivisionError):
+            async with Dialing() as dialing:
+                sock = await dialing.open(*listener.getsockname())
+                raise ZeroDivisionError
+        assert sock.fileno() == -1
 
 
 async def test_a_host_is_looked_up_and_its_addresses_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,10 @@ class RpcEndpoint:
 
 @final
 class _AsgiTransport(QueuedTransport):
+    # ASGI has no way to cut a connection: to read no further, which ends the application, does it.
+
+    __slots__ = ("_receive", "_send")
+
     def __init__(self, receive: Receive, send: Send, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._receive = receive
@@ -120,11 +124,6 @@ class _AsgiTransport(QueuedTransport):
 
     async def _close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _cut(self) -> None:
-        # ASGI has no way to cut a connection; ending the application does it.
-        if self._reader is not None:
-            self._reader.cancel()
 
     def _close_outcome(self) -> tuple[int, str]:
         return self._outcome

@@ -23,6 +23,7 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
 
@@ -55,6 +56,21 @@ _READ_BUFFER_BYTES: Final = 2_048
 class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
+    __slots__ = (
+        "_closed",
+        "_connections",
+        "_is_closing",
+        "_is_writable",
+        "_limits",
+        "_outcome",
+        "_part_type",
+        "_parts",
+        "_receiver",
+        "_size",
+        "_type",
+        "_ws",
+    )
+
     def __init__(
         self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
     ) -> None:
@@ -68,7 +84,7 @@ class _Connection(WSListener, Transport):
         self._part_type = WSMsgType.BINARY
         self._outcome = (CLOSE_ABNORMAL, "")
         self._is_closing = False
-        self._closed = asyncio.Event()
+        self._closed = Signal()
         self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
 
     # Transport

@@ -38,6 +38,8 @@ __all__ = ["WebSocketsNetwork"]
 
 @final
 class _WebSocketTransport(QueuedTransport):
+    __slots__ = ("_connection",)
+
     def __init__(self, connection: Connection, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._connection = connection
