@@ -107,7 +107,19 @@ class CounterApi:
     async def sum_stream(self, numbers: RpcStream[int]) -> int:
         raise NotImplementedError
 
+    async def break_stream(self, count: int) -> RpcStream[int]:
+        raise NotImplementedError
+
+    async def add_to_each(self, numbers: RpcStream[int], addend: int) -> RpcStream[int]:
+        raise NotImplementedError
+
+    async def take_from_stream(self, numbers: RpcStream[int], count: int) -> list[int]:
+        raise NotImplementedError
+
     async def get_open_stream_count(self) -> int:
+        raise NotImplementedError
+
+    async def get_produced_count(self) -> int:
         raise NotImplementedError
 
 
@@ -200,4 +212,16 @@ class CallerApi:
         raise NotImplementedError
 
     async def read_back(self, key: str) -> int:
+        raise NotImplementedError
+
+    async def echo_back(self, marker: str, delay: int) -> str:
+        raise NotImplementedError
+
+    async def sum_back(self, count: int) -> int:
+        raise NotImplementedError
+
+    async def take_back(self, count: int) -> list[int]:
+        raise NotImplementedError
+
+    async def stream_to_back(self, count: int) -> int:
         raise NotImplementedError

@@ -62,6 +62,7 @@ class CounterService(CounterApi):
         self._counters: dict[str, int] = {}
         self._notifications: list[str] = []
         self._open_streams = 0
+        self._produced = 0
 
     async def add(self, a: int, b: int) -> int:
         return a + b
@@ -110,18 +111,41 @@ class CounterService(CounterApi):
     async def sum_stream(self, numbers: RpcStream[int]) -> int:
         return sum([number async for number in numbers])
 
+    async def break_stream(self, count: int) -> RpcStream[int]:
+        return RpcStream(self._broken_numbers(count))
+
+    async def add_to_each(self, numbers: RpcStream[int], addend: int) -> RpcStream[int]:
+        return RpcStream(number + addend async for number in numbers)
+
+    async def take_from_stream(self, numbers: RpcStream[int], count: int) -> list[int]:
+        taken: list[int] = []
+        async for number in numbers:
+            taken.append(number)
+            if len(taken) == count:
+                break
+        return taken
+
     async def get_open_stream_count(self) -> int:
         return self._open_streams
+
+    async def get_produced_count(self) -> int:
+        return self._produced
 
     async def _numbers(self, count: int, *, interval: float = 0) -> AsyncIterator[int]:
         self._open_streams += 1
         try:
             for number in range(count):
+                self._produced += 1
                 yield number
                 if interval:
                     await pause(interval)
         finally:
             self._open_streams -= 1
+
+    async def _broken_numbers(self, count: int) -> AsyncIterator[int]:
+        async for number in self._numbers(count):
+            yield number
+        raise RuntimeError(f"broken at {count}")
 
 
 class ControlService(ControlApi):

@@ -1,95 +1,25 @@
 """A Python client against a server that is written with the reference's TypeScript packages.
 
-All of it on both transports and in every format. The server gives each connection a peer of its own, as the packages'
-accept helper does, so that every reconnect looks like a restart; with `peers=client` in the URL it keeps the peer.
+Regular calls, and what becomes of calls when links break. The server gives each connection a peer of its own, as the
+packages' accept helper does, so that every reconnect looks like a restart; with `peers=client` in the URL it keeps the
+peer.
 """
 
 import asyncio
 import math
-import uuid
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from refusion import FusionHub
-from refusion._base._retries import RetryDelays
-from refusion.rpc import RpcClientPeer, RpcConnectionKind, RpcLimits, RpcRemoteError, RpcStream
+from refusion.rpc import RpcClientPeer, RpcLimits, RpcRemoteError
 
-from .contracts import BasicApi, CallerApi, CounterApi, Point, ValueApi
-from .runs import Process, missing, running, typescript_server
-from .services import BasicService, CounterService
+from .contracts import BasicApi, CounterApi, Point, ValueApi
+from .links import EVERYWHERE, cut, need_typescript_server, wait_value
+from .runs import running, typescript_server
 
-if reason := missing("node_modules/ws", "node_modules/@actuallab/fusion-rpc/dist"):
-    pytest.skip(reason, allow_module_level=True)
-
-pytestmark = [
-    pytest.mark.timeout(20),
-    pytest.mark.parametrize("transport", ["websockets", "picows"]),
-    pytest.mark.parametrize("format", ["json5np", "json5", "msgpack6", "msgpack6c"]),
-]
-
-LIMITS = RpcLimits(reconnect_delays=RetryDelays(0.02, 0.2))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with running(typescript_server()) as process:
-        yield process
-
-
-@pytest.fixture
-async def hub(transport: str, format: str) -> AsyncIterator[FusionHub]:
-    async with FusionHub(transport=transport, format=format, limits=LIMITS) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def peer(hub: FusionHub, server: Process) -> RpcClientPeer:
-    peer = hub.peer(server.url)
-    await peer.wait_connected()
-    return peer
-
-
-@pytest.fixture
-async def lasting_peer(hub: FusionHub, server: Process) -> RpcClientPeer:
-    """One that the server knows again after a reconnect."""
-    return hub.peer(f"{server.url}?peers=client")
-
-
-@pytest.fixture
-async def basic(hub: FusionHub, peer: RpcClientPeer) -> BasicApi:
-    return hub.client(BasicApi, peer)
-
-
-@pytest.fixture
-async def counters(hub: FusionHub, peer: RpcClientPeer) -> CounterApi:
-    return hub.client(CounterApi, peer)
-
-
-@pytest.fixture
-def key() -> str:
-    """A counter of one test."""
-    return str(uuid.uuid4())
-
-
-async def cut(peer: RpcClientPeer) -> None:
-    """Break the connection, and wait for the next one."""
-    await peer.wait_connected()
-    broken = asyncio.ensure_future(peer.wait_state(RpcConnectionKind.DISCONNECTED))
-    await asyncio.sleep(0)
-    peer.disconnect()
-    await broken
-    await peer.wait_connected()
-
-
-async def wait_value(counters: CounterApi, key: str, value: int) -> None:
-    """Follow a counter until it has a value."""
-    computed = await counters.get_counter.capture(key)
-    async for current in computed.changes():
-        if current.value == value:
-            return
-
+need_typescript_server()
+pytestmark = EVERYWHERE
 
 # Regular calls
 
@@ -165,55 +95,6 @@ async def test_a_cancelled_call_leaves_the_link_in_order(peer: RpcClientPeer, ba
         await call
     assert await basic.slow_echo("on time", 400) == "on time"
     assert len(peer.outbound) == 0
-
-
-# Computed values
-
-
-async def test_a_replica_is_invalidated_by_the_server(counters: CounterApi, key: str) -> None:
-    await counters.set(key, 42)
-    computed = await counters.get_counter.capture(key)
-    assert computed.value == 42
-    await counters.increment(key)
-    await computed.wait_invalidated()
-    assert await counters.get_counter(key) == 43
-
-
-async def test_a_replica_is_read_without_asking(peer: RpcClientPeer, counters: CounterApi, key: str) -> None:
-    assert await counters.get_counter(key) == 0
-    count = peer.call_count
-    assert [await counters.get_counter(key) for _ in range(10)] == [0] * 10
-    assert peer.call_count == count
-
-
-async def test_changes_are_followed(counters: CounterApi, key: str) -> None:
-    seen = []
-    computed = await counters.get_counter.capture(key)
-    async for current in computed.changes():
-        seen.append(current.value)
-        if current.value == 5:
-            break
-        await counters.increment(key)
-    assert seen == [0, 1, 2, 3, 4, 5]
-
-
-async def test_an_error_is_a_result_that_may_change(counters: CounterApi, key: str) -> None:
-    with pytest.raises(RpcRemoteError, match=f"Error: {key} is zero"):
-        await counters.get_failing(key)
-    failed = await counters.get_failing.capture(key)
-    await counters.set(key, 7)
-    await failed.wait_invalidated()
-    assert await counters.get_failing(key) == 7
-
-
-async def test_two_clients_see_the_changes_of_each_other(
-    hub: FusionHub, counters: CounterApi, server: Process, key: str
-) -> None:
-    other = hub.client(CounterApi, hub.peer(f"{server.url}?other=1"))
-    following = asyncio.ensure_future(wait_value(counters, key, 3))
-    for _ in range(3):
-        await other.increment(key)
-    await following
 
 
 # Broken links
@@ -296,58 +177,3 @@ async def test_keep_alives_of_both_sides_keep_a_link(transport: str, format: str
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(peer.wait_state_change(), 1.2)
             assert peer.is_connected
-
-
-# The other direction
-
-
-async def test_the_server_calls_its_client(hub: FusionHub, peer: RpcClientPeer, key: str) -> None:
-    mine = CounterService()
-    hub.add_service(BasicApi, BasicService())
-    hub.add_service(CounterApi, mine)
-    caller = hub.client(CallerApi, peer)
-
-    assert await caller.ask_back("Fusion") == "Hello, Fusion!"
-    assert await caller.fail_back("no") == "System.InvalidOperationException: no"
-    assert await caller.read_back(key) == 0
-    await mine.increment(key)
-    # TypeScript invalidates a turn after it has heard of it.
-    while await caller.read_back(key) != 1:
-        await asyncio.sleep(0.01)
-
-
-# Streams
-
-
-async def test_a_stream_of_the_server_arrives_whole(counters: CounterApi) -> None:
-    assert [number async for number in await counters.stream_int32(0)] == []
-    assert [number async for number in await counters.stream_int32(1000)] == list(range(1000))
-    assert [number async for number in await counters.stream_int32_no_reconnect(100)] == list(range(100))
-
-
-async def test_leaving_a_stream_early_ends_it_there(counters: CounterApi) -> None:
-    seen = []
-    async for number in await counters.slow_stream(1_000_000):
-        seen.append(number)
-        if number == 3:
-            break
-    assert seen == [0, 1, 2, 3]
-    while await counters.get_open_stream_count():
-        await asyncio.sleep(0.01)
-
-
-async def test_a_stream_is_an_argument(counters: CounterApi) -> None:
-    async def numbers() -> AsyncIterator[int]:
-        for number in range(500):
-            yield number
-
-    assert await counters.sum_stream(RpcStream(numbers())) == sum(range(500))
-
-
-async def test_a_stream_of_a_server_that_forgets_fails(peer: RpcClientPeer, counters: CounterApi) -> None:
-    # The packages' servers drop their streams with the connection.
-    stream = await counters.slow_stream(1_000_000)
-    with pytest.raises(Exception, match="stream"):
-        async for number in stream:
-            if number == 3:
-                await cut(peer)

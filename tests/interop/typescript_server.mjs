@@ -96,6 +96,10 @@ const counterService = defineComputeService('ITypeScriptTestComputeService', {
   StreamInt32NoReconnect: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
   SlowStream: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
   SumStream: { args: [null], callTypeId: 0 },
+  BreakStream: { args: [0], callTypeId: 0, returns: rpc.RpcType.stream },
+  AddToEach: { args: [null, 0], callTypeId: 0, returns: rpc.RpcType.stream },
+  TakeFromStream: { args: [null, 0], callTypeId: 0 },
+  GetProducedCount: { args: [], callTypeId: 0 },
   GetOpenStreamCount: { args: [], callTypeId: 0 },
 });
 
@@ -107,11 +111,13 @@ const counter = key => {
 };
 const notifications = [];
 let openStreams = 0;
+let produced = 0;
 
 async function* numbers(count, interval = 0) {
   openStreams += 1;
   try {
     for (let number = 0; number < count; number++) {
+      produced += 1;
       yield number;
       if (interval)
         await pause(interval);
@@ -120,6 +126,33 @@ async function* numbers(count, interval = 0) {
     openStreams -= 1;
   }
 }
+
+async function* brokenNumbers(count) {
+  yield* numbers(count);
+  throw new RangeError(`broken at ${count}`);
+}
+
+async function* sums(items, addend) {
+  for await (const item of items)
+    yield item + addend;
+}
+
+const sum = async items => {
+  let total = 0;
+  for await (const item of items)
+    total += item;
+  return total;
+};
+
+const take = async (items, count) => {
+  const taken = [];
+  for await (const item of items) {
+    taken.push(item);
+    if (taken.length === count)
+      break;
+  }
+  return taken;
+};
 
 hub.addService(counterService, {
   Add: (a, b) => a + b,
@@ -141,13 +174,12 @@ hub.addService(counterService, {
   StreamInt32: count => numbers(count),
   StreamInt32NoReconnect: count => new rpc.RpcStream(numbers(count), { allowReconnect: false }),
   SlowStream: count => numbers(count, 20),
-  SumStream: async reference => {
-    let sum = 0;
-    for await (const number of rpc.toRpcStream(reference, callers.getStore()))
-      sum += number;
-    return sum;
-  },
+  SumStream: reference => sum(rpc.toRpcStream(reference, callers.getStore())),
+  BreakStream: count => brokenNumbers(count),
+  AddToEach: (reference, addend) => sums(rpc.toRpcStream(reference, callers.getStore()), addend),
+  TakeFromStream: (reference, count) => take(rpc.toRpcStream(reference, callers.getStore()), count),
   GetOpenStreamCount: () => openStreams,
+  GetProducedCount: () => produced,
 });
 
 // Calls in the other direction
@@ -155,23 +187,46 @@ hub.addService(counterService, {
 const askedService = rpc.defineRpcService('ITypeScriptTestService', {
   Greet: { args: [''], wireArgCount: 1 },
   Throw: { args: [''], wireArgCount: 1 },
+  SlowEcho: { args: ['', 0], wireArgCount: 2 },
 });
-const watchedService = defineComputeService('ITypeScriptTestComputeService', { GetCounter: { args: [''] } });
+const watchedService = defineComputeService('ITypeScriptTestComputeService', {
+  GetCounter: { args: [''] },
+  StreamInt32: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
+  SlowStream: { args: [0], wireArgCount: 1, callTypeId: 0, returns: rpc.RpcType.stream },
+  SumStream: { args: [null], callTypeId: 0 },
+});
+
+// Computed values are kept by the client that they were read with.
+const clients = new WeakMap();
+const back = () => {
+  const peer = callers.getStore();
+  if (!clients.has(peer))
+    clients.set(peer, { asked: hub.addClient(peer, askedService), watched: hub.addClient(peer, watchedService) });
+  return clients.get(peer);
+};
 
 hub.addService(
   rpc.defineRpcService('ICallerService', {
     AskBack: { args: [''] },
     FailBack: { args: [''] },
     ReadBack: { args: [''] },
+    EchoBack: { args: ['', 0] },
+    SumBack: { args: [0] },
+    TakeBack: { args: [0] },
+    StreamToBack: { args: [0] },
   }),
   {
-    AskBack: name => hub.addClient(callers.getStore(), askedService).Greet(name),
+    AskBack: name => back().asked.Greet(name),
     FailBack: message =>
-      hub.addClient(callers.getStore(), askedService).Throw(message).then(
+      back().asked.Throw(message).then(
         () => 'no error',
         error => `${error.typeName}: ${error.message}`,
       ),
-    ReadBack: key => hub.addClient(callers.getStore(), watchedService).GetCounter(key),
+    ReadBack: key => back().watched.GetCounter(key),
+    EchoBack: (marker, delay) => back().asked.SlowEcho(marker, delay),
+    SumBack: async count => sum(await back().watched.StreamInt32(count)),
+    TakeBack: async count => take(await back().watched.SlowStream(1_000_000), count),
+    StreamToBack: count => back().watched.SumStream(new rpc.RpcStream(numbers(count)).toRef(callers.getStore())),
   },
 );
 

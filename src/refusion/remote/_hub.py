@@ -55,7 +55,7 @@ class FusionHub(RpcHub):
         self.add_call_kind(ComputeCallKind())
 
     def add_service(self, contract: type[C], implementation: C) -> None:
-        definition = self._define(contract)
+        definition = self.table.define(contract)
         definition.check_implementation(implementation)
         for method in definition.methods.values():
             attribute = inspect.getattr_static(type(implementation), method.name)

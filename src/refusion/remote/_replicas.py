@@ -20,7 +20,8 @@ from refusion.rpc import (
     RpcRoute,
     RpcRouter,
 )
-from refusion.rpc._routing import fixed_router, wait_to_reroute
+from refusion.rpc._routed_calls import Rerouting
+from refusion.rpc._routes import fixed_router
 
 from ._compute_calls import InvalidatedBeforeResult, OutboundComputeCall
 
@@ -74,7 +75,7 @@ class _Fetch:
         self._router = router
         self._replica = Computed.current()
         self._tries = 0
-        self._reroutes = 0
+        self._rerouting = Rerouting(hub, method)
         self._deadline = current_clock().now() + _MAX_DURATION
 
     async def run(self) -> Any:
@@ -82,11 +83,8 @@ class _Fetch:
             route = self._router(self._method, self._values).route
             try:
                 return await self._ask(route)
-            except RpcRerouted:
-                if route.ref.is_fixed:
-                    raise
-                self._reroutes += 1
-                await wait_to_reroute(route, self._reroutes)
+            except RpcRerouted as error:
+                await self._rerouting.again(route, error)
             except (InvalidatedBeforeResult, RpcCallCancelled) as error:
                 self._tries += 1
                 if self._tries >= _MAX_TRIES or current_clock().now() >= self._deadline:
@@ -98,7 +96,9 @@ class _Fetch:
         if route.is_local:
             self._follow(route)
             return await self._hub.invoke(InboundContext(self._method, self._values))
-        context = OutboundContext(self._method, self._values, self._hub.target_peer(route), route=route)
+        context = OutboundContext(
+            self._method, self._values, self._hub.target_peer(route), route=route, started_at=self._rerouting.started_at
+        )
         try:
             value = await self._hub.outbound.run(context)
         except (InvalidatedBeforeResult, RpcCallCancelled, RpcRerouted):

@@ -40,8 +40,9 @@ class CallAdmission:
         self._queued_bytes = 0
         self._pause: TimerHandle | None = None
         self._has_paused_enough = False
-        self.tasks: dict[asyncio.Task[None], int] = {}
-        """What runs handlers, each with the size of its arguments."""
+        self.tasks: dict[asyncio.Task[None], InboundCall] = {}
+        """What runs handlers, each with its call."""
+        self._unstarted: set[InboundCall] = set()
         self.held_bytes: int = 0
         """The size of the arguments of all that run."""
 
@@ -49,6 +50,15 @@ class CallAdmission:
     def queued_count(self) -> int:
         """How many calls wait for their turn."""
         return len(self._queue)
+
+    @property
+    def unstarted_count(self) -> int:
+        """How many calls are about to begin: what comes after them has to wait for that, too."""
+        return len(self._unstarted)
+
+    def started(self, call: "InboundCall") -> None:
+        """Be told that a call has begun."""
+        self._unstarted.discard(call)
 
     @property
     def is_pausing(self) -> bool:
@@ -113,12 +123,16 @@ class CallAdmission:
         else:
             task = loop.create_task(call.run(), name=call.method, context=context)
         call.task = task
-        self.tasks[task] = call.size
+        self.tasks[task] = call
+        self._unstarted.add(call)
         self.held_bytes += call.size
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self.held_bytes -= self.tasks.pop(task)
+        call = self.tasks.pop(task)
+        # Cancelled before its first step it never begins.
+        self._unstarted.discard(call)
+        self.held_bytes -= call.size
         if self._queue:
             self._start_queued()
 

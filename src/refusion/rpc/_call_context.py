@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ._contract import MethodDefinition
     from ._outbound_call import OutboundCall
     from ._peer import RpcPeer
-    from ._routing import RpcRoute
+    from ._routes import RpcRoute
     from .transports._transport import ConnectionRequest
 
 __all__ = [
@@ -95,7 +95,7 @@ class InboundContext:
 class OutboundContext:
     """A call that is about to be made: what outbound middleware is given."""
 
-    __slots__ = ("arguments", "call", "headers", "method", "peer", "route")
+    __slots__ = ("arguments", "call", "headers", "method", "peer", "route", "started_at")
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class OutboundContext:
         peer: "RpcPeer",
         *,
         route: "RpcRoute | None" = None,
+        started_at: float | None = None,
     ) -> None:
         self.method = method
         """What is called."""
@@ -115,6 +116,8 @@ class OutboundContext:
         """Who is called."""
         self.route = route
         """Along which route; None if it is a fixed peer."""
+        self.started_at = started_at
+        """When it was made first, in clock time, if it was made along another route before."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 

@@ -67,6 +67,8 @@ class MethodDefinition:
         """What its calls put up with when links break."""
         self.is_command: bool = options.is_command
         """Whether it changes something."""
+        self.needs_task: bool = options.needs_task
+        """Whether it has to run in a task of its own, even if it awaits nothing."""
         self.timeouts: RpcCallTimeouts | None = options.timeouts
         """How long its calls may take; None if that is up to its kind."""
         self._slots_count = len(parameters) + (options.cancellable and not self.is_no_wait)

@@ -68,6 +68,7 @@ class MethodOptions:
     is_command: bool = False
     timeouts: RpcCallTimeouts | None = None
     mode: RpcExecutionMode = RpcExecutionMode.ALL
+    needs_task: bool = False
     legacy_names: LegacyNames = field(default_factory=dict[str, Version])
 
 
@@ -101,6 +102,7 @@ def rpc_method(
     is_command: bool = False,
     timeouts: RpcCallTimeouts | None = None,
     mode: RpcExecutionMode = RpcExecutionMode.ALL,
+    needs_task: bool = False,
     legacy_names: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Say how a method of a contract is known on the wire, and how it is called.
@@ -111,6 +113,8 @@ def rpc_method(
         is_command: Whether it changes something; commands have time limits of their own in `RpcLimits`.
         timeouts: How long its calls may take, in place of the limits of its kind.
         mode: What its calls put up with when links break.
+        needs_task: Whether it has to run in a task of its own although it awaits nothing, because it asks for the
+            current task.
         legacy_names: Names that older clients know it by, each with the last version of the API that it was used in.
 
     Raises:
@@ -122,7 +126,7 @@ def rpc_method(
         raise RpcContractError("rpc_method", "a call that may be sent again has to outlive its connection, too")
 
     def apply(method: F) -> F:
-        options = MethodOptions(name, cancellable, is_command, timeouts, mode, old)
+        options = MethodOptions(name, cancellable, is_command, timeouts, mode, needs_task, old)
         setattr(inspect.unwrap(method), _OPTIONS, options)
         return method
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import uuid
-from collections import ChainMap
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -11,29 +9,31 @@ from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure, logger
 
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
-from ._call_kind import MessageHandler, RpcCallKind
+from ._call_kind import RpcCallKind
+from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
-from ._errors import RpcContractError, RpcDisconnected, RpcServiceNotFound, RpcUnsupportedFormat
+from ._errors import RpcContractError, RpcDisconnected
 from ._failover import FailoverRef
-from ._legacy_names import all_legacy_wire_names, legacy_wire_name
+from ._invocations import Invocations
 from ._limits import RpcLimits
-from ._link import Link
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function, routed_function
-from ._routing import RpcLocal, RpcRef, RpcRoute, RpcRouter, fixed_router, send_along
-from ._served_method import ServedMethod
+from ._routed_calls import send_along
+from ._routed_peers import RoutedPeers
+from ._routes import RpcLocal, RpcRef, RpcRoute, RpcRouter, RpcTarget, check_url, fixed_router
 from ._server_peer import RpcServerPeer
-from ._system_messages import SYSTEM_MESSAGES
+from ._server_peers import ServerPeers
+from ._service_table import ServiceTable
+from ._sharding import RpcShards
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import get_format
-from .protocol._method_names import MethodNames
-from .protocol._version_set import API_SCOPE, DEFAULT_VERSIONS, VersionSet
+from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
-from .transports._transport import CLOSE_UNSUPPORTED_FORMAT, ConnectionRequest, Receiver, Rejection
+from .transports._transport import ConnectionRequest, Receiver, Rejection
 
 __all__ = ["RpcHub"]
 
@@ -95,29 +95,27 @@ class RpcHub:
         self.requires_reconnect_proof: bool = require_reconnect_proof
         """Whether clients that come back have to prove that they are the same ones."""
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
-        self.method_names: MethodNames = MethodNames()
-        self.call_kinds: dict[int, RpcCallKind] = {}
-        """The kinds of calls that are made and answered, by call type."""
-        self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
-        """What takes messages, by wire name."""
+        self._client_format = get_format(format)
+        self.table: ServiceTable = ServiceTable(self, self._client_format, self.kind_of)
+        """What this hub serves, and who takes its messages."""
         self.inbound: Pipeline[InboundContext] = Pipeline(self._handle)
         """What calls go through before they are handled."""
         self.outbound: Pipeline[OutboundContext] = Pipeline(_send)
         """What calls go through before they are sent."""
-        self._client_format = get_format(format)
+        self.channels: set[RpcChannel] = set()
+        """The channels that are open."""
         self._error_filter = error_filter or default_error_filter()
-        self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
-        self._methods: dict[str, ServedMethod] = {}
-        self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._client_peers: dict[str, RpcClientPeer] = {}
-        self._server_peers: dict[tuple[str, str], RpcServerPeer] = {}
+        self.clients: ServerPeers = ServerPeers(self)
+        """The other sides of connections to this hub."""
         self._servers: list[Server] = []
-        self._closing_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
-        self._watchers: list[asyncio.Task[None]] = []
+        self._failovers: list[FailoverRef] = []
+        self._routed_peers = RoutedPeers(self)
+        self._invocations = Invocations(self)
         self._closers: set[asyncio.Task[Any]] = set()
-        self._draining: asyncio.Future[Any] | None = None
+        self._draining: list[asyncio.Task[None]] = []
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -140,24 +138,19 @@ class RpcHub:
             RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or the name
                 of the service is taken.
         """
-        definition = self._define(contract)
-        definition.check_implementation(implementation)
-        if definition.name in self._services:
-            raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
-        self._services[definition.name] = (definition, implementation)
-        for name, method in definition.methods.items():
-            self._methods[name] = served = ServedMethod(self, method, implementation)
-            self.handlers[name] = served.receive
-            for known_as in all_legacy_wire_names(method):
-                self.method_names.add(known_as)
+        name = self.table.define(contract).name
+        if any(channel.name == name for channel in self.channels):
+            raise RpcContractError(contract.__qualname__, f"there is a channel named {name!r} already")
+        self.table.add(contract, implementation)
 
-    def client(self, contract: type[C], peer: RpcPeer | RpcRef | RpcRouter | str | None = None) -> C:
+    def client(self, contract: type[C], peer: RpcTarget | RpcRef | RpcShards | RpcRouter | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
 
         Args:
             contract: What is called.
-            peer: Where: a URL as `ws://host:port`; a peer, as that of a client which is to be called back; a ref,
-                which may be rerouted; or a router, which says for each call whom it goes to.
+            peer: Where: a URL as `ws://host:port`; a peer, as that of a client which is to be called back; `LOCAL`
+                for the service of this hub; a ref, which may be rerouted; shards, by the first argument; or a router,
+                which says for each call whom it goes to.
 
         Raises:
             RpcContractError: If the contract can't be one.
@@ -171,7 +164,11 @@ class RpcHub:
             peer = self.peer(peer)
         elif isinstance(peer, RpcRef):
             peer = fixed_router(peer)
-        definition = self._define(contract)
+        elif isinstance(peer, RpcLocal):
+            peer = fixed_router(RpcRef(peer, is_fixed=True))
+        elif isinstance(peer, RpcShards):
+            peer = peer.router()
+        definition = self.table.define(contract)
         attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
         proxy: C = create_proxy(definition, peer, attributes)
         return proxy
@@ -182,8 +179,7 @@ class RpcHub:
 
     def add_call_kind(self, kind: RpcCallKind) -> None:
         """Make and answer calls of another type."""
-        self.call_kinds[kind.call_type] = kind
-        self.handlers.update(kind.system_methods())
+        self.table.add_kind(kind)
 
     # Calls
 
@@ -222,7 +218,11 @@ class RpcHub:
         Raises:
             Exception: What the method or middleware has raised.
         """
-        return await self.inbound.run(context)
+        return await (self.inbound.run(context) if context.peer is not None else self._invocations.run(context))
+
+    def invoke_unattended(self, context: InboundContext) -> None:
+        """Make a call of a service here that nobody waits for; its error is logged. It ends with the hub."""
+        self._invocations.run_unattended(context)
 
     def filter_error(self, error: BaseException) -> BaseException:
         """Return what of an error of a handler may be sent; a filter that fails itself lets nothing through."""
@@ -236,20 +236,10 @@ class RpcHub:
             logger.error("an error filter has returned %r instead of an error", shown)
         return hide_internals(error)
 
-    def handlers_for(self, versions: VersionSet) -> Mapping[str, MessageHandler]:
-        """Return what takes the messages of a peer, by the wire names that its version of the API has."""
-        version = versions[API_SCOPE]
-        old: dict[str, MessageHandler] = {}
-        for served in self._methods.values():
-            name = legacy_wire_name(served.definition, version)
-            if name is not None:
-                old[name] = served.receive
-        return ChainMap(old, self.handlers) if old else self.handlers
-
     @property
     def services(self) -> tuple[ServiceDefinition, ...]:
         """What this hub serves."""
-        return tuple(definition for definition, _ in self._services.values())
+        return tuple(self.table)
 
     @property
     def is_closed(self) -> bool:
@@ -265,25 +255,21 @@ class RpcHub:
             ValueError: If the URL isn't one of a WebSocket.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
-        peer = self._client_peers.get(url)
-        if peer is None:
-            if not url.startswith(("ws://", "wss://")):
-                raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
-            self._check_open()
-            peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        peer = self.find_peer(url) or self.open_peer(url)
+        self._routed_peers.keep(peer)
         return peer
 
-    def failover(self, *urls: str) -> RpcRef:
+    def failover(self, *urls: str) -> FailoverRef:
         """Return a ref to the first of several servers, and to the next one whenever that isn't connected.
 
         Calls that wait for an answer are made again at the next server, unless they may not be sent again.
 
         Raises:
-            ValueError: If there are no URLs, or one comes twice.
+            ValueError: If there are no URLs, one comes twice, or one isn't of a WebSocket.
         """
         self._check_open()
         ref = FailoverRef(self, urls)
-        self._watchers.append(self.loop.create_task(ref.watch(), name="rpc failover"))
+        self._failovers.append(ref)
         return ref
 
     def target_peer(self, route: RpcRoute) -> RpcPeer:
@@ -295,12 +281,12 @@ class RpcHub:
         target = route.target
         if isinstance(target, RpcLocal):
             raise ValueError(f"{route!r} leads to no peer, but to the service here")
-        return self.peer(target) if isinstance(target, str) else target
+        return self._routed_peers.get(route, target) if isinstance(target, str) else target
 
     @property
     def server_peers(self) -> tuple[RpcServerPeer, ...]:
         """The clients that are connected, or were so not long ago."""
-        return tuple(self._server_peers.values())
+        return tuple(self.clients)
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, origins: OriginValidator = same_origin_with_cookies
@@ -321,6 +307,10 @@ class RpcHub:
             return self.accept(request) if origins(request) else REFUSED_ORIGIN
 
         server = await self.network.listen(host, port, accept, self.limits.transport)
+        if self.is_closed:
+            # It was, while this waited.
+            await server.aclose()
+        self._check_open()
         self._servers.append(server)
         return server
 
@@ -328,23 +318,7 @@ class RpcHub:
         """Decide about a client that wants to connect; for transports."""
         if self.is_closed:
             return Rejection("The server is shutting down.", 503)
-        client_id = request.query.get("clientId", "")
-        if not client_id:
-            return Rejection("The clientId parameter is missing.", 400)
-        key = request.query.get("f") or self._client_format.key
-        try:
-            format_ = get_format(key)
-        except RpcUnsupportedFormat:
-            reason = f"Unsupported RPC serialization format: '{key}'"
-            return Rejection(reason, close_code=CLOSE_UNSUPPORTED_FORMAT)
-        peer = self._server_peers.get((client_id, key))
-        if peer is None:
-            self._check_open()
-            peer = self._server_peers[client_id, key] = RpcServerPeer(self, client_id, format_)
-        elif not peer.admits(request.query.get("c"), request.query.get("p")):
-            logger.warning("%r was refused a connection: it doesn't prove that it is the same client", peer)
-            return Rejection("This isn't proved to be the client that was connected before.")
-        return Link(peer, request)
+        return self.clients.accept(request, self._client_format.key)
 
     async def aclose(self, *, drain_timeout: float | None = None) -> None:
         """Close servers, connections and peers.
@@ -363,13 +337,22 @@ class RpcHub:
         task = asyncio.current_task()
         if task is not None:
             self._closers.add(task)
-            if self._draining is not None:
-                # To see what is to be waited for without this one, too.
-                self._draining.cancel()
+            self._drain_anew()
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
-    # For peers
+    # For peers, routes and channels
+
+    def find_peer(self, url: str) -> RpcClientPeer | None:
+        """Return the peer for a URL, if there is one."""
+        return self._client_peers.get(url)
+
+    def open_peer(self, url: str) -> RpcClientPeer:
+        """Return a new peer for a URL, which starts to connect."""
+        check_url(url)
+        self._check_open()
+        peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        return peer
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -386,19 +369,18 @@ class RpcHub:
         if self._client_peers.get(peer.url) is peer:
             del self._client_peers[peer.url]
 
-    def forget_server_peer(self, peer: RpcServerPeer) -> None:
-        """Drop a server peer that is being closed."""
-        key = (peer.client_id, peer.format.key)
-        if self._server_peers.get(key) is peer:
-            del self._server_peers[key]
+    def open_channel(self, channel: RpcChannel) -> None:
+        """Note a channel, which is closed with the hub.
 
-    def expire(self, peer: RpcServerPeer) -> None:
-        """Close a server peer whose client hasn't come back."""
-        self.forget_server_peer(peer)
-        peer.end_calls()
-        task = self.loop.create_task(peer.aclose(), name="rpc expire peer")
-        self._closing_tasks.add(task)
-        task.add_done_callback(self._closing_tasks.discard)
+        Raises:
+            RpcContractError: If a service or another channel has its name.
+            RpcDisconnected: If the hub is closed.
+        """
+        if self.is_closed:
+            raise RpcDisconnected(f"the hub of channel {channel.name!r} is closed; make a new one")
+        if channel.name in self.table or any(other.name == channel.name for other in self.channels):
+            raise RpcContractError(channel.name, "there is a service or a channel of this name already")
+        self.channels.add(channel)
 
     def service(self, contract: type[C]) -> C:
         """Return the implementation that is served for a contract.
@@ -406,20 +388,7 @@ class RpcHub:
         Raises:
             RpcServiceNotFound: If there is none.
         """
-        definition = self._define(contract)
-        try:
-            implementation: C = self._services[definition.name][1]
-        except KeyError:
-            raise RpcServiceNotFound(definition.name, tuple(self._services)) from None
-        return implementation
-
-    def _define(self, contract: type[Any]) -> ServiceDefinition:
-        definition = self._definitions.get(contract)
-        if definition is None:
-            definition = ServiceDefinition(contract, self.kind_of)
-            definition.check_types(self._client_format)
-            self._definitions[contract] = definition
-        return definition
+        return self.table.implementation(contract)
 
     def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if isinstance(target, RpcPeer):
@@ -427,13 +396,10 @@ class RpcHub:
         return routed_function(method, self, target)
 
     async def _handle(self, context: InboundContext) -> Any:
-        served = self._methods.get(context.method.wire_name)
-        if served is None:
-            raise RpcServiceNotFound(context.method.contract.__name__, tuple(self._services))
-        return await served.invoke(context)
+        return await self.table.served(context.method).invoke(context)
 
     async def _drain(self, seconds: float) -> None:
-        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        peers = [*self.clients, *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
         is_over = False
@@ -441,27 +407,35 @@ class RpcHub:
         def end() -> None:
             nonlocal is_over
             is_over = True
-            draining.cancel()
+            self._drain_anew()
 
         clock = current_clock()
         timer = clock.call_at(clock.now() + seconds, end)
         while not is_over:
-            self._draining = draining = asyncio.gather(*[peer.drain(self._closers) for peer in peers])
-            await asyncio.wait([draining])
-            if not draining.cancelled():
+            waits = [self._invocations.drain(self._closers), *[peer.drain(self._closers) for peer in peers]]
+            self._draining = [asyncio.create_task(wait, name="rpc drain") for wait in waits]
+            await asyncio.wait(self._draining)
+            if not any(task.cancelled() for task in self._draining):
                 break
-        self._draining = None
         timer.cancel()
 
+    def _drain_anew(self) -> None:
+        """See again what is to be waited for."""
+        for task in self._draining:
+            task.cancel()
+
     async def _close(self, drain_seconds: float) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
+        self._routed_peers.cancel()
+        await asyncio.gather(*[failover.aclose() for failover in self._failovers])
         if drain_seconds > 0:
             await self._drain(drain_seconds)
+        await self._invocations.aclose()
+        for channel in tuple(self.channels):
+            channel.close()
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
-        peers = [*self._server_peers.values(), *self._client_peers.values()]
+        peers = [*self.clients, *self._client_peers.values()]
         tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]
-        tasks.extend(self._closing_tasks)
+        tasks.extend(self.clients.closing_tasks)
         if tasks:
             clock = current_clock()
             timer = clock.call_at(clock.now() + self.limits.close_timeout, lambda: [task.cancel() for task in tasks])
@@ -470,7 +444,6 @@ class RpcHub:
             if any(task.cancelled() for task in tasks):
                 logger.warning("a hub was closed while some connections or handlers were still busy")
         await asyncio.gather(*[server.aclose() for server in self._servers])
-        await asyncio.gather(*self._watchers, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -483,7 +456,7 @@ async def _send(context: OutboundContext) -> Any:
     headers = with_trace(context.headers)
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
-    call = peer.start(method, context.arguments, headers)
+    call = peer.start(method, context.arguments, headers, started_at=context.started_at)
     earlier, context.call = context.call, call
     # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
     if earlier is not None and earlier.future.done():

@@ -105,6 +105,7 @@ class InboundCall:
     async def run(self) -> None:
         """Run the method and answer."""
         peer, served = self.peer, self.served
+        peer.admission.started(self)
         try:
             message = self._take_message()
             values = served.decode(peer, message.args)

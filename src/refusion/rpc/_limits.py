@@ -1,12 +1,15 @@
 """Every limit of a hub, with its reason."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from refusion._base._retries import RetryDelays
 
 from .protocol._limits import DEFAULT_SIZES, SizeLimits
 from .transports._transport import TransportLimits
+
+if TYPE_CHECKING:
+    from ._contract import MethodDefinition
 
 __all__ = ["NO_TIMEOUTS", "RpcCallTimeouts", "RpcLimits"]
 
@@ -74,6 +77,9 @@ class RpcLimits:
     premature_disconnect_threshold: float = 15.0
     """A connection that lives shorter counts as a failed attempt, so that a crashing server isn't hammered."""
 
+    max_server_peers: int = 65_536
+    """How many clients a server knows at once; then who left first is forgotten, and at last new ones are refused."""
+
     server_peer_min_retention: float = 180.0
     """How long a server remembers a client that is gone, at least."""
 
@@ -119,6 +125,12 @@ class RpcLimits:
 
     close_timeout: float = 5.0
     """How long closing a hub then waits for its connections, and for handlers that were cancelled."""
+
+    def timeouts_of(self, method: "MethodDefinition") -> RpcCallTimeouts:
+        """Return how long calls of a method may take: what it says itself, or what holds for its kind."""
+        if method.timeouts is not None:
+            return method.timeouts
+        return self.command_timeouts if method.is_command else self.query_timeouts
 
     def __post_init__(self) -> None:
         for name in (*_POSITIVE, *_MAY_BE_NOTHING):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
@@ -39,8 +39,45 @@ class Link(Receiver):
     Messages of one turn of the event loop share frames: the first one schedules a flush, the others join it.
     """
 
-    def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None) -> None:
+    # As many as there are peers.
+    __slots__ = (
+        "_awaits_calls",
+        "_awaits_writable",
+        "_backlog",
+        "_buffer",
+        "_decoder",
+        "_encoder",
+        "_flush_bytes",
+        "_heard_at",
+        "_is_flush_scheduled",
+        "_is_turn_scheduled",
+        "_max_per_turn",
+        "_read",
+        "_say_alive_at",
+        "_sizes",
+        "_taken_in_turn",
+        "_timer",
+        "_transport",
+        "_write",
+        "_write_waiters",
+        "close_code",
+        "close_reason",
+        "closed",
+        "connected_at",
+        "handshake",
+        "has_been_answered",
+        "has_reconnected",
+        "is_proved",
+        "is_text",
+        "max_frame_bytes",
+        "peer",
+        "request",
+    )
+
+    def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None, *, is_proved: bool = True) -> None:
         self.peer = peer
+        self.is_proved: bool = is_proved
+        """Whether the other side is known to be who it says, or is new."""
         self.request = request
         """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text
@@ -65,7 +102,8 @@ class Link(Receiver):
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._is_flush_scheduled = False
-        self._backlog: deque[RpcMessage] = deque()
+        # Made when something has to wait, and dropped when nothing does: even an empty one is large.
+        self._backlog: deque[RpcMessage] | None = None
         self._max_per_turn = peer.limits.messages_per_turn
         self._taken_in_turn = 0
         self._is_turn_scheduled = False
@@ -73,8 +111,8 @@ class Link(Receiver):
         self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
-        self._watchdog: TimerHandle | None = None
-        self._keep_alive: TimerHandle | None = None
+        self._say_alive_at = 0.0
+        self._timer: TimerHandle | None = None
 
     # Receiver
 
@@ -87,7 +125,7 @@ class Link(Receiver):
         self.connected_at = clock.now()
         self.peer.link_opened(self)
         handshake_due = self.connected_at + self.peer.limits.handshake_timeout
-        self._watchdog = clock.call_at(handshake_due, self._handshake_missing)
+        self._timer = clock.call_at(handshake_due, self._handshake_missing)
         self.post(self.peer.create_handshake())
         self.flush()
 
@@ -104,7 +142,7 @@ class Link(Receiver):
             except RpcProtocolError as error:
                 self.drop(str(error))
                 return
-        messages, problem = self._read(frame, self.peer.hub.method_names, self._sizes)
+        messages, problem = self._read(frame, self.peer.hub.table.names, self._sizes)
         if problem is not None:
             logger.warning("%r dropped a part of a frame: %s", self.peer, problem)
         if self.handshake is not None:
@@ -112,6 +150,8 @@ class Link(Receiver):
         self._taken_in_turn += len(messages)
         if self._taken_in_turn > self._max_per_turn or self._backlog or self._is_held:
             # Others have to have their turn; what is too much waits, and all that comes behind it.
+            if self._backlog is None:
+                self._backlog = deque()
             self._backlog.extend(messages)
             if self._transport is not None:
                 self._transport.pause_reading()
@@ -132,10 +172,9 @@ class Link(Receiver):
     def disconnected(self, code: int, reason: str) -> None:
         self.close_code, self.close_reason = code, reason
         self._transport = None
-        self._backlog.clear()
-        for timer in (self._watchdog, self._keep_alive):
-            if timer is not None:
-                timer.cancel()
+        self._backlog = None
+        if self._timer is not None:
+            self._timer.cancel()
         self.peer.link_closed(self)
         self.writable()
         self.closed.set()
@@ -171,6 +210,13 @@ class Link(Receiver):
         elif not self._is_flush_scheduled:
             self._is_flush_scheduled = True
             self.peer.loop.call_soon(self._end_turn)
+
+    def post_ids(self, method: str, ids: Sequence[int]) -> None:
+        """Send one of the protocol's messages that are about many streams; as several if messages have to be small."""
+        codec = self.peer.format.arguments((list[int],))
+        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
+        for start in range(0, len(ids) or 1, count):
+            self.post(RpcMessage(method, 0, 0, codec.encode((ids[start : start + count],))))
 
     def flush(self) -> None:
         """Send what is waiting for the next frame now."""
@@ -246,7 +292,13 @@ class Link(Receiver):
     def _take(self, messages: Iterable[RpcMessage]) -> None:
         peer = self.peer
         handlers = peer.handlers
+        messages = iter(messages)
         for message in messages:
+            if self._awaits_writable or self._awaits_calls:
+                # The rest of a frame is no less of a flood than the next frame.
+                rest = self._backlog = deque() if self._backlog is None else self._backlog
+                rest.extendleft(reversed([message, *messages]))
+                return
             if self.handshake is None:
                 if not self._take_handshake(message):
                     return
@@ -262,13 +314,17 @@ class Link(Receiver):
     def _take_turn(self) -> None:
         """Handle as much of what has come as other connections can wait for."""
         self._is_turn_scheduled = False
-        backlog = self._backlog
         if self.peer.link is not self:
             # As with frames: it is asked about, or sent again, on the newer connection.
-            backlog.clear()
-        count = 0 if self._is_held else min(len(backlog), self._max_per_turn)
-        self._taken_in_turn = count
-        self._take([backlog.popleft() for _ in range(count)])
+            self._backlog = None
+        backlog = self._backlog
+        self._taken_in_turn = 0
+        if backlog is not None and not self._is_held:
+            self._taken_in_turn = count = min(len(backlog), self._max_per_turn)
+            messages = [backlog.popleft() for _ in range(count)]
+            if not backlog:
+                self._backlog = None
+            self._take(messages)
         self._go_on()
 
     # Introduction and silence
@@ -290,39 +346,38 @@ class Link(Receiver):
         self.handshake = handshake
         self.max_frame_bytes = self._sizes.frame_bytes
         self.keep_alive_received()
-        self._arm_watchdog()
-        self._arm_keep_alive()
+        self._say_alive_at = self._heard_at + self.peer.limits.keep_alive_period
+        self._arm()
         self.peer.link_ready(self, handshake)
         return True
 
     def _handshake_missing(self) -> None:
         self.drop("there was no handshake in time")
 
-    def _arm_watchdog(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        self._watchdog = current_clock().call_at(self._heard_at + self.peer.limits.keep_alive_timeout, self._watch)
+    def _arm(self) -> None:
+        """Look after the link when the next thing is due: to say something, or not to have heard anything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            due = min(self._say_alive_at, self._heard_at + self.peer.limits.keep_alive_timeout)
+            self._timer = current_clock().call_at(due, self._look_after)
 
-    def _watch(self) -> None:
+    def _look_after(self) -> None:
+        limits = self.peer.limits
+        now = current_clock().now()
         if self._awaits_calls:
             # What the other side says is not being read.
             self.keep_alive_received()
-        if current_clock().now() - self._heard_at >= self.peer.limits.keep_alive_timeout:
+        # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
+        if now >= self._heard_at + limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
-        else:
-            self._arm_watchdog()
-
-    def _arm_keep_alive(self) -> None:
-        clock = current_clock()
-        self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
+            return
+        if now >= self._say_alive_at:
+            self._say_alive_at = now + limits.keep_alive_period
+            self._say_alive()
+        self._arm()
 
     def _say_alive(self) -> None:
-        codec = self.peer.format.arguments((list[int],))
-        ids = self.peer.streams.keep_alive_ids()
-        # All of them in one message, unless messages have to be small.
-        count = max(1, self._sizes.argument_bytes // _ID_BYTES - 1)
-        for start in range(0, len(ids) or 1, count):
-            self.post(RpcMessage(KEEP_ALIVE, 0, 0, codec.encode((ids[start : start + count],))))
+        self.post_ids(KEEP_ALIVE, self.peer.streams.keep_alive_ids())
         self.peer.keep_alive_period_passed()
-        self._arm_keep_alive()

@@ -101,14 +101,15 @@ class OutboundCall:
         else:
             self.peer.encode_arguments(method, self._values)
 
-    def arm(self, timeouts: RpcCallTimeouts) -> None:
-        """End the call when it takes longer than it may."""
+    def arm(self, timeouts: RpcCallTimeouts, started_at: float | None = None) -> None:
+        """End the call when it takes longer than it may, counted from `started_at` or now."""
         clock = current_clock()
+        started_at = clock.now() if started_at is None else started_at
         timers: list[TimerHandle] = []
         if timeouts.connect is not None and not self.is_sent:
             timers.append(clock.call_at(clock.now() + timeouts.connect, partial(self._not_sent, timeouts.connect)))
         if timeouts.run is not None:
-            timers.append(clock.call_at(clock.now() + timeouts.run, partial(self._not_answered, timeouts.run)))
+            timers.append(clock.call_at(started_at + timeouts.run, partial(self._not_answered, timeouts.run)))
         self._timers = tuple(timers)
 
     async def wait(self) -> Any:

@@ -2,11 +2,12 @@
 
 import asyncio
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import logger
 
@@ -49,6 +50,39 @@ class RpcPeer:
     belongs to the event loop of its hub.
     """
 
+    # There may be very many, and a dict of this many attributes would be most of each.
+    __slots__ = (
+        "__weakref__",
+        "_call_kinds",
+        "_command_timeouts",
+        "_delay_periods",
+        "_handshake",
+        "_pauses",
+        "_query_timeouts",
+        "_ready",
+        "_request",
+        "_tasks",
+        "_timer",
+        "_waiting",
+        "admission",
+        "call_context",
+        "cancellations",
+        "format",
+        "handlers",
+        "handshake_index",
+        "hub",
+        "id",
+        "inbound",
+        "is_closing",
+        "limits",
+        "link",
+        "loop",
+        "max_argument_bytes",
+        "outbound",
+        "streams",
+        "takes_calls",
+    )
+
     is_server = False
     """Whether this is the side that has accepted the connection."""
 
@@ -68,8 +102,8 @@ class RpcPeer:
         """What the other side has to know of calls that have ended here."""
         self.streams: StreamTable = StreamTable(self)
         """The streams in both directions."""
-        self._call_kinds = hub.call_kinds
-        self.handlers: Mapping[str, MessageHandler] = hub.handlers
+        self._call_kinds = hub.table.kinds
+        self.handlers: Mapping[str, MessageHandler] = hub.table.handlers
         """What takes the messages of the other side, by wire name."""
         self.link: Link | None = None
         """The current connection, also one that is being made."""
@@ -89,10 +123,11 @@ class RpcPeer:
         self._command_timeouts = self.limits.command_timeouts
         self.max_argument_bytes: int = self.limits.sizes.argument_bytes
         """How much argument data a message may have."""
-        self._waiting: deque[OutboundCall] = deque()
+        self._waiting: OrderedDict[int, OutboundCall] = OrderedDict()
         self._pauses: dict[object, None] = {}
+        self._ready: Signal | None = None
         self._timer: TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -153,8 +188,17 @@ class RpcPeer:
             call.cancel()
             raise
 
-    def start(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> OutboundCall:
+    def start(
+        self,
+        method: MethodDefinition,
+        values: Sequence[Any],
+        headers: Headers = (),
+        *,
+        started_at: float | None = None,
+    ) -> OutboundCall:
         """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come.
+
+        Its time limit counts from `started_at`, in clock time, if it was made elsewhere before.
 
         Raises:
             RpcArgumentError: If a value doesn't fit its declared type.
@@ -181,7 +225,7 @@ class RpcPeer:
         if timeouts is None:
             timeouts = self._command_timeouts if method.is_command else self._query_timeouts
         if timeouts is not NO_TIMEOUTS and not call.future.done():
-            call.arm(timeouts)
+            call.arm(timeouts, started_at)
         return call
 
     async def send_no_wait(self, method: MethodDefinition, values: Sequence[Any], headers: Headers = ()) -> None:
@@ -219,14 +263,16 @@ class RpcPeer:
 
     def send_first(self, calls: Iterable[OutboundCall]) -> None:
         """Send these calls before those that wait already, as the link takes them."""
-        self._waiting.extendleft(reversed(list(calls)))
+        for call in reversed(list(calls)):
+            self._waiting[call.id] = call
+            self._waiting.move_to_end(call.id, last=False)
         self.send_waiting()
 
     def send_waiting(self) -> None:
         """Send the calls that wait for a link, or for a link that takes more, as far as it does now."""
         waiting, link = self._waiting, self.link
         while waiting and link is not None and link.is_open and link.is_writable:
-            call = waiting.popleft()
+            _, call = waiting.popitem(last=False)
             if self.outbound.get(call.id) is call and call.stage is CallStage.WAITING:
                 self.send(call)
 
@@ -266,8 +312,8 @@ class RpcPeer:
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
         """Run something that ends with the peer."""
         task = self.loop.create_task(work, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     # The link
@@ -295,8 +341,8 @@ class RpcPeer:
         """Be told that the other side has introduced itself: settle what is open, then send what waits."""
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
-        self.handlers = self.hub.handlers_for(self.remote_versions)
-        self._waiting = deque(self.outbound.waiting_to_be_sent())
+        self.handlers = self.hub.table.handlers_for(self.remote_versions)
+        self._waiting = OrderedDict((call.id, call) for call in self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
         self.cancellations.link_ready(change)
@@ -305,6 +351,7 @@ class RpcPeer:
             clock = current_clock()
             self._timer = clock.call_at(clock.now() + self.limits.keep_alive_period, self._make_up_for_the_outage)
         self.send_waiting()
+        self._wake_senders()
 
     def link_closed(self, link: Link) -> None:
         """Be told that a connection is gone."""
@@ -338,6 +385,23 @@ class RpcPeer:
         if self._pauses and self.link is not None:
             self.link.resume_for_calls()
 
+    async def wait_writable(self) -> Link:
+        """Wait until there is a link that takes messages, and return it.
+
+        Raises:
+            RpcDisconnected: If the peer or its hub is closed.
+        """
+        while not self.is_closing:
+            link = self.link
+            if link is None or not link.is_open:
+                self._ready = ready = self._ready or Signal()
+                await ready.wait()
+            elif link.is_writable:
+                return link
+            else:
+                await link.wait_writable()
+        raise self.closed_error()
+
     def keep_alive_period_passed(self) -> None:
         """Look after what has been open for long."""
         self.cancellations.period_passed()
@@ -354,7 +418,8 @@ class RpcPeer:
         """Take a message that no service answers to."""
         if not self.takes_calls or message.method.startswith("$sys"):
             return
-        name = message.method or f"Service.Method<{message.method_hash:08x}>"
+        hash_ = message.method_hash
+        name = message.method if hash_ is None else f"Service.Method<{hash_:08x}>"
         self.refuse(message, RpcError(f"Endpoint not found: '{name}'."))
 
     def refuse(self, message: RpcMessage, error: RpcError) -> None:
@@ -380,6 +445,7 @@ class RpcPeer:
         for call in self.outbound:
             call.end(self.closed_error())
         self.streams.end(self.closed_error())
+        self._wake_senders()
 
     async def drain(self, but: Container[asyncio.Task[Any]]) -> None:
         """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""
@@ -400,7 +466,9 @@ class RpcPeer:
         self.end_calls()
         for inbound in self.inbound.clear():
             inbound.cancel()
-        tasks = [task for task in self._tasks | self.admission.tasks.keys() if task is not asyncio.current_task()]
+        tasks = [
+            task for task in self._tasks.keys() | self.admission.tasks.keys() if task is not asyncio.current_task()
+        ]
         for task in tasks:
             task.cancel()
         if self.link is not None:
@@ -410,6 +478,11 @@ class RpcPeer:
 
     # Details
 
+    def _wake_senders(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.set()
+
     def _make_up_for_the_outage(self) -> None:
         """Tell of what has happened to calls during the outage that the other side hasn't asked about since."""
         for call in self.inbound:
@@ -417,15 +490,15 @@ class RpcPeer:
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting
-        waiting.append(call)
+        waiting[call.id] = call
         if len(waiting) > 2 * len(self.outbound) + _SPARE:
             # Most of them were given up since: nobody else takes them out during an outage.
-            self._waiting = deque(call for call in waiting if self.outbound.get(call.id) is call)
+            self._waiting = OrderedDict(item for item in waiting.items() if self.outbound.get(item[0]) is item[1])
 
     def _fail_calls_of_link(self) -> None:
         for call in self.outbound.link_lost():
             call.fail(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
-        for call in list(self._waiting):
+        for call in list(self._waiting.values()):
             if RpcExecutionMode.AWAIT_CONNECTION not in call.method.mode and not call.is_sent:
                 call.fail(
                     RpcDisconnected(

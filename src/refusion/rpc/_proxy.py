@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from ._call_context import OutboundContext
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError
-from ._routing import RpcRouter, call_routed
+from ._routed_calls import call_routed
+from ._routes import RpcRouter
 
 if TYPE_CHECKING:
     from ._hub import RpcHub

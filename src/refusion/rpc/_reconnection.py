@@ -4,7 +4,9 @@ The same other side is asked, by `$sys.Reconnect`, which of the calls it knows: 
 the others again under their ids. Another one, as a restarted server, knows none of them.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
 
 from refusion._base._logging import logger
 
@@ -94,8 +96,12 @@ def _settle(peer: "RpcPeer", outcome: Reconciliation[OutboundCall], problem: str
     peer.send_first(outcome.resent)
 
 
+Stage = Annotated[int, msgspec.Meta(ge=0, le=255)]
+"""How far a call has come; so few that a map by them is small, whoever has written it."""
+
+
 class _ReconnectContract:
-    async def reconnect(self, handshake_index: int, stages: dict[int, bytes]) -> bytes:
+    async def reconnect(self, handshake_index: int, stages: dict[Stage, bytes]) -> bytes:
         """Stand for the protocol's own call with an answer."""
         raise NotImplementedError
 

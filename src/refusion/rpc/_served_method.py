@@ -33,7 +33,8 @@ class ServedMethod:
         self.definition = definition
         self.implementation = implementation
         function = getattr(implementation, definition.name)
-        self._immediate = function.__func__ if definition.kind == 0 and never_suspends(function) else None
+        is_immediate = definition.kind == 0 and not definition.needs_task and never_suspends(function)
+        self._immediate = function.__func__ if is_immediate else None
 
     @property
     def is_immediate(self) -> bool:
@@ -81,11 +82,12 @@ class ServedMethod:
             return
         if not peer.takes_calls:
             return
-        kind = self._hub.call_kinds.get(message.call_type)
+        kind = self._hub.table.kinds.get(message.call_type)
         if kind is None or message.call_type not in (0, self.definition.kind):
             peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
             return
-        if self.is_immediate and not message.headers and self._hub.inbound.is_empty:
+        is_next = peer.admission.unstarted_count == 0
+        if is_next and self.is_immediate and not message.headers and self._hub.inbound.is_empty:
             answer_at_once(peer, self, message)
         else:
             kind.inbound_class(peer, message, self).start()

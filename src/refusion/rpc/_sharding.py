@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 from uuid import UUID
 
 from ._errors import RpcContractError
-from ._routing import LOCAL, RpcRef, RpcRouter, RpcTarget
+from ._routes import LOCAL, RpcRef, RpcRouter, RpcTarget
 
 if TYPE_CHECKING:
     from ._contract import MethodDefinition
@@ -34,7 +34,7 @@ def stable_hash(key: str | bytes | int | UUID) -> int:
             data = key.bytes
         case int():
             data = str(int(key)).encode()
-        case _:
+        case _:  # pyright: ignore[reportUnnecessaryComparison]  # callers without types
             raise TypeError(f"a key to route by is a str, bytes, int or UUID, not {type(key).__qualname__}")
     return int(xxhash.xxh3_64_intdigest(data))
 
@@ -90,20 +90,21 @@ class RpcShards:
         ```
     """
 
-    def __init__(self, count: int, targets: Sequence[RpcTarget]) -> None:
+    def __init__(self, count: int, targets: Sequence[RpcTarget], *, names: Sequence[str] | None = None) -> None:
         """Make shards.
 
         Args:
             count: How many; never to be changed, because keys would move.
-            targets: Where they are. Peers and `LOCAL` are told apart by their repr; see `assign`.
+            targets: Where they are.
+            names: What the targets are called in all processes, see `assign`.
 
         Raises:
-            ValueError: If there are no shards or no targets.
+            ValueError: If there are no shards or no targets, or not as many names as targets.
         """
         if count < 1:
             raise ValueError(f"there has to be a shard, not {count}")
         self._refs = [RpcRef(LOCAL, name=f"shard {index}") for index in range(count)]
-        self.assign(targets)
+        self.assign(targets, names=names)
 
     @property
     def refs(self) -> tuple[RpcRef, ...]:
@@ -125,13 +126,17 @@ class RpcShards:
         Args:
             targets: Where shards may be from now on.
             names: What the targets are called in all processes; by default their URLs. A process that is a target
-                itself names itself by what others call it.
+                itself, as `LOCAL`, has to have the name that others call it by.
 
         Raises:
             ValueError: If there are no targets, or not as many names as targets.
         """
         if not targets:
             raise ValueError("shards have to be somewhere: give at least one target")
+        if names is None and not all(isinstance(target, str) for target in targets):
+            raise ValueError(
+                "a target that isn't a URL has no name that others know; give `names`, the same everywhere"
+            )
         called = [str(target) for target in targets] if names is None else list(names)
         if len(called) != len(targets):
             raise ValueError(f"there are {len(targets)} targets and {len(called)} names")

@@ -186,5 +186,5 @@ class RpcStream(WireValue, AsyncIterable[T], Generic[T]):
         stream = cls(())
         stream._options = reference
         (item_type,) = get_args(declared) or (Any,)
-        stream._remote = scope.table.refer(reference, item_type)
+        stream._remote = scope.refer(reference, item_type)
         return stream

@@ -19,10 +19,10 @@ from ._stream import RpcStream
 from ._stream_scope import StreamScope
 from ._stream_types import item_types
 from .formats import ArgumentCodec
-from .protocol._exception_info import ExceptionInfo, error_from_info
+from .protocol._exception_info import error_from_info, info_from_fields
 from .protocol._handshake import PeerChange
 from .protocol._message import RpcMessage
-from .protocol._stream_reference import StreamReference
+from .protocol._stream_reference import MAX_POSITION, StreamReference
 from .protocol._system_calls import ACK, ACK_END, BATCH, DISCONNECT, END, ITEM
 
 if TYPE_CHECKING:
@@ -127,13 +127,17 @@ class StreamTable:
         return list(self._remote)
 
     def keep_alive_received(self, ids: Sequence[int]) -> list[int]:
-        """Keep the streams that the other side still reads; returns those that aren't here."""
+        """Keep the streams that the other side still reads; returns those that aren't here.
+
+        Numbers that no stream has are ignored, and those beyond what a peer may have.
+        """
         now = current_clock().now()
         unknown: list[int] = []
-        for local_id in ids:
+        for local_id in ids[: self.peer.limits.max_objects]:
             shared = self._shared.get(local_id)
             if shared is None:
-                unknown.append(local_id)
+                if 0 < local_id <= MAX_POSITION:
+                    unknown.append(local_id)
             else:
                 shared.heard_at = now
         return unknown
@@ -288,9 +292,7 @@ class StreamTable:
         if remote is None:
             return
         index, fields = self._values(message, (int, dict[str, Any]))
-        # Peers differ in how they write the names.
-        lower = {name.lower(): value for name, value in fields.items()}
-        info = ExceptionInfo(str(lower.get("typeref") or ""), str(lower.get("message") or ""))
+        info = info_from_fields(fields)
         remote.ended(index, error_from_info(info) if info.type_ref else None)
 
     def _take_disconnect(self, message: RpcMessage) -> None:

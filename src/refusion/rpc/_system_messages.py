@@ -59,17 +59,18 @@ def _on_cancel(peer: "RpcPeer", message: RpcMessage) -> None:
 
 
 def _on_keep_alive(peer: "RpcPeer", message: RpcMessage) -> None:
-    if peer.link is not None:
-        peer.link.keep_alive_received()
-    codec = peer.format.arguments((list[int],))
+    link = peer.link
+    if link is None:
+        return
+    link.keep_alive_received()
     try:
-        (ids,) = codec.decode(message.args)
+        (ids,) = peer.format.arguments((list[int],)).decode(message.args)
     except RpcArgumentError:
         return
     unknown = peer.streams.keep_alive_received(ids)
     if unknown:
         # They aren't here, so the other side should stop counting on them.
-        peer.post(RpcMessage(DISCONNECT, 0, 0, codec.encode((unknown,))))
+        link.post_ids(DISCONNECT, unknown)
 
 
 def _on_stream_message(peer: "RpcPeer", message: RpcMessage) -> None:

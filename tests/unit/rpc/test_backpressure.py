@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from refusion.rpc import RpcHub, RpcLimits, RpcNoWait
+from refusion.rpc import RpcHub, RpcLimits, RpcNoWait, current_peer
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.protocol._system_calls import OK
 from refusion.rpc.transports import TransportLimits
 from refusion.rpc.transports.memory import _MemoryTransport
 from refusion.testing import VirtualClock, settle
 
-from .world import RawPeer, Worker, World
+from .world import RawPeer, Worker, WorkerService, World
 
 HIGH = 256 * 1024
 SIZE = 100_000
@@ -192,6 +192,30 @@ async def test_from_a_client_that_doesnt_take_its_answers_no_more_calls_are_take
         raw.transport.resume_reading()
         await settle(5)
     assert raw.methods == [OK] * 199
+
+
+async def test_handlers_that_call_back_a_client_whose_calls_are_too_many_are_answered(clock: VirtualClock) -> None:
+    """Reading has stopped before they ask, so it has to go on for their answers."""
+
+    class Relay:
+        async def relay(self, key: str) -> int:
+            raise NotImplementedError
+
+    class RelayService(Relay):
+        async def relay(self, key: str) -> int:
+            await gate.wait()
+            return await world.server.client(Worker, current_peer()).add(1, 2)
+
+    gate = asyncio.Event()
+    async with World(clock, limits=RpcLimits(max_running_calls=2, max_queued_calls=4, drain_timeout=0.0)) as world:
+        world.server.add_service(Relay, RelayService())
+        world.client.add_service(Worker, WorkerService())
+        relay = world.client.client(Relay, world.peer)
+        calls = [world.start(relay.relay(str(number))) for number in range(30)]
+        await settle(100)
+        assert not transport_of(world.server_peer)._is_reading
+        gate.set()
+        assert await asyncio.gather(*calls) == [3] * 30
 
 
 async def test_calls_in_both_directions_with_both_links_full_come_to_an_end(world: World) -> None:

@@ -74,7 +74,7 @@ class WatchingWorld(World):
         return await self._stack.enter_async_context(WatchingHub(transport=self.network))
 
     async def watch(self, name: str, *values: Any) -> Watch:
-        definition = self.client._define(Worker)
+        definition = self.client.table.define(Worker)
         (method,) = [method for method in definition.methods.values() if method.name == name]
         call = self.peer.start(method, values)
         assert isinstance(call, Watch)
@@ -193,7 +193,7 @@ async def test_arguments_that_cant_be_sent_end_a_call_of_any_kind(world: Watchin
 
 
 async def test_a_call_of_a_kind_that_the_method_doesnt_have_is_refused(world: WatchingWorld) -> None:
-    definition = world.client._define(Worker)
+    definition = world.client.table.define(Worker)
     (method,) = [method for method in definition.methods.values() if method.name == "size"]
     method.kind = 1
     with pytest.raises(Exception, match=r"Invalid CallTypeId: 1\."):

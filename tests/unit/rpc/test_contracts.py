@@ -183,7 +183,7 @@ class LongName:
 def test_what_cant_be_a_contract_is_refused_with_the_reason(contract: Any, problem: str) -> None:
     hub = RpcHub()
     with pytest.raises(RpcContractError) as error:
-        hub._define(contract)
+        hub.table.define(contract)
     assert problem in str(error.value)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refusion.rpc import RpcArgumentError, RpcProtocolError, RpcUnsupportedFormat
+from refusion.rpc import RpcArgumentError, RpcLimitExceeded, RpcProtocolError, RpcUnsupportedFormat
 from refusion.rpc.formats import RpcFormat, get_format
 from refusion.rpc.protocol import (
     ExceptionInfo,
@@ -238,3 +238,24 @@ def test_two_names_with_one_hash_are_both_unknown(monkeypatch: pytest.MonkeyPatc
     assert names.find(b"same") == "A.A:1"
     names.add("B.B:1")
     assert names.find(b"same") is None
+
+
+@pytest.mark.parametrize("format_", BINARY)
+@pytest.mark.parametrize("size", [0, 255, 256, 8_191, 8_192, 65_535, 65_536, 300_000])
+def test_bytes_alone_are_written_as_bytes_among_others(format_: RpcFormat, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    alone, pair = format_.arguments((bytes,)), format_.arguments((bytes, int))
+    encoded = alone.encode((data,))
+    assert encoded == msgspec.msgpack.encode(data)
+    assert alone.decode(encoded) == alone.decode(encoded + b"\x01surplus") == (data,)
+    assert pair.encode((data, 1)) == encoded + b"\x01"
+    assert alone.encode((bytearray(data),)) == alone.encode((memoryview(data),)) == encoded
+    for damaged in (encoded[:-1], b"\xc1" + encoded[1:], msgspec.msgpack.encode("x" * size)):
+        with pytest.raises(RpcArgumentError):
+            alone.decode(damaged)
+    with pytest.raises(RpcArgumentError):
+        alone.encode((object(),))
+    if size > 255:
+        with pytest.raises(RpcLimitExceeded, match="the argument data"):
+            alone.encode((data,), len(encoded) - 1)
+        assert alone.encode((data,), len(encoded)) == encoded

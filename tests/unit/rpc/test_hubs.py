@@ -1,6 +1,7 @@
 """The life of hubs, and how they end."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -54,6 +55,33 @@ async def test_closing_a_server_cancels_its_methods_without_an_answer_so_that_th
     await world.clock.advance(5)
     world.service.let_go("a")
     assert await call == "a done"
+
+
+async def test_a_server_that_closes_lets_its_methods_end_first(world: World) -> None:
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    closing = world.start(world.server.aclose(drain_timeout=10.0))
+    await world.clock.advance(9.0)
+    assert not closing.done()
+    world.service.let_go("a")
+    assert await call == "a done"
+    await closing
+
+
+async def test_a_server_that_closes_doesnt_wait_for_its_methods_for_good(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.start(world.worker.wait("a"))
+    await settle()
+    closing = world.start(world.server.aclose(drain_timeout=10.0))
+    await world.clock.advance(9.0)
+    assert not closing.done()
+    await world.clock.advance(2.0)
+    await closing
+    del closing
+    gc.collect()
+    assert world.service.cancelled == ["a"]
+    assert caplog.text == ""
 
 
 async def test_closing_leaves_no_task_and_no_timer(clock: VirtualClock) -> None:

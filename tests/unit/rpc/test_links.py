@@ -1,5 +1,6 @@
 """Connections: introduction, silence, back-off, and what strangers send."""
 
+import asyncio
 import logging
 
 import pytest
@@ -260,6 +261,7 @@ async def test_a_server_introduces_itself_at_once_and_says_nothing_else_before_t
 async def test_a_server_has_the_same_id_for_a_client_that_comes_back(world: World) -> None:
     first = await RawPeer.connect(world)
     await first.introduce()
+    await first.send(RpcMessage(KEEP_ALIVE, 0, 0, first.format.arguments((list[int],)).encode(([],))))
     second = await RawPeer.connect(world)
     await second.introduce(index=2)
     assert second.handshake.remote_peer_id == first.handshake.remote_peer_id
@@ -571,3 +573,34 @@ async def test_an_unused_hub_closes_without_a_trace(caplog: pytest.LogCaptureFix
     assert caplog.records == []
     with pytest.raises(RpcDisconnected):
         hub.peer("ws://localhost:1")
+
+
+async def test_silence_ends_a_link_whatever_the_time_is_and_however_it_is_rounded(clock: VirtualClock) -> None:
+    # Here the sum of the two is a moment that is less than 25 seconds after the first one.
+    start = 1_000.1
+    assert start + 25.0 - start < 25.0
+    await clock.advance(start - clock.now())
+    async with World(clock) as world:
+        raw = await RawPeer.connect(world)
+        await raw.introduce()
+        async with asyncio.timeout(5):
+            await clock.advance(30)
+        assert raw.closed is not None
+
+
+@pytest.mark.parametrize("format", ["msgpack6", "json5np"])
+async def test_a_call_of_a_method_without_a_name_is_answered_with_an_error(world: World, format: str) -> None:
+    raw = await RawPeer.connect(world, format=format)
+    await raw.introduce()
+    await raw.send(RpcMessage("", 7))
+    (answer,) = [message for message in raw.received if message.method == ERROR]
+    assert (answer.related_id, raw.error_text(answer)) == (7, "Endpoint not found: ''.")
+
+
+async def test_an_idle_connection_has_no_dicts_of_attributes(world: World) -> None:
+    # There may be many thousands; see benchmarks/bench_connections.py.
+    await world.peer.wait_connected()
+    (server_peer,) = world.server.server_peers
+    for peer in (world.peer, server_peer):
+        assert not hasattr(peer, "__dict__")
+        assert not hasattr(peer.link, "__dict__")

@@ -112,6 +112,28 @@ async def test_a_server_refuses_the_upgrade_with_403(
         assert len(hub.server_peers) <= 1
 
 
+async def test_an_endpoint_tells_the_status_where_the_server_lets_it() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/rpc/ws",
+        "query_string": b"f=msgpack6c",
+        "headers": [],
+        "extensions": {"websocket.http.response": {}},
+    }
+    async with RpcHub() as hub:
+        await RpcEndpoint(hub)(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert sent[1]["body"] == b"The clientId parameter is missing.\n"
+
+
 async def test_an_endpoint_refuses_pages_with_cookies_from_elsewhere_by_default() -> None:
     sent: list[dict[str, Any]] = []
 

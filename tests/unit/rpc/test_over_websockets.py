@@ -1,6 +1,7 @@
 """The same over real sockets."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -8,6 +9,7 @@ from refusion.rpc import RpcHub, RpcLimits, RpcUnsupportedFormat
 from refusion.rpc.transports import Rejection, TransportLimits
 from refusion.testing import settle
 
+from .test_transports import sockets_to
 from .world import Worker, WorkerService
 
 pytestmark = pytest.mark.parametrize("transport", ["websockets", "picows"])
@@ -93,6 +95,19 @@ async def test_much_data_in_both_directions_at_once_comes_through(transport: str
         results = await asyncio.gather(*calls, *answers)
         assert results[:40] == [300_000] * 40
         assert [len(result) for result in results[40:] if isinstance(result, bytes)] == [300_000] * 40
+
+
+async def test_a_hub_that_is_closed_while_it_connects_leaves_no_socket(transport: str) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        before = sockets_to(port)
+        async with RpcHub(transport=transport) as client:
+            client.peer(f"ws://127.0.0.1:{port}")
+            accepted, _ = await asyncio.to_thread(silent.accept)
+        assert [sock for sock in sockets_to(port) if sock not in before] == []
+        accepted.close()
 
 
 async def test_an_unknown_format_is_told_to_the_client(transport: str) -> None:

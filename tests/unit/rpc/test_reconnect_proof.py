@@ -153,6 +153,8 @@ async def test_a_client_that_isnt_believed_comes_as_a_new_one_with_its_calls(
     old_id = world.peer.client_id
     world.peer._remote_secret = "forgotten"
     await world.cut()
+    # One refusal may be that of a proxy.
+    assert world.peer.client_id == old_id
     await world.clock.advance(5)
     world.service.let_go("a")
     assert await call == "a done"
@@ -168,6 +170,60 @@ async def test_a_refused_attempt_tells_the_status(transport: str) -> None:
         state = await peer.wait_state(RpcConnectionKind.DISCONNECTED)
         assert isinstance(state.error, RpcConnectError)
         assert state.error.status == 403
+
+
+async def test_who_hasnt_proved_anything_isnt_told_the_secret(world: World) -> None:
+    first = await raw_client(world)
+    assert first.handshake.secret is not None
+    second = await raw_client(world)
+    assert second.handshake.remote_peer_id == first.handshake.remote_peer_id
+    assert second.handshake.secret is None
+
+
+async def test_who_comes_as_a_client_that_has_said_nothing_is_another_one(world: World) -> None:
+    quiet = RawPeer()
+    await world.network.connect(f"{world.url}?clientId=raw&f=msgpack6", quiet, TransportLimits())
+    await quiet.introduce()
+    other = await raw_client(world)
+    assert other.handshake.remote_peer_id != quiet.handshake.remote_peer_id
+    assert other.handshake.secret not in (None, quiet.handshake.secret)
+    # The first one has its proof no longer.
+    secret = quiet.handshake.secret
+    assert secret is not None
+    with pytest.raises(RpcConnectError):
+        await raw_client(world, f"&c=1&p={reconnect_proof(secret, 'raw', '1')}")
+
+
+async def test_strangers_take_a_bounded_number_of_places(clock: VirtualClock) -> None:
+    async with World(clock, limits=RpcLimits(max_server_peers=3, drain_timeout=0.0)) as world:
+        await world.worker.add(1, 2)
+        raws = []
+        for index in range(5):
+            raw = RawPeer()
+            await world.network.connect(f"{world.url}?clientId=c{index}&f=msgpack6", raw, TransportLimits())
+            await raw.introduce()
+            assert raw.transport is not None
+            raw.transport.abort()
+            await world.clock.advance(1)
+            raws.append(raw)
+        assert {peer.client_id for peer in world.server.server_peers} == {world.peer.client_id, "c3", "c4"}
+        for index in (3, 4):
+            await world.network.connect(f"{world.url}?clientId=c{index}&f=msgpack6", RawPeer(), TransportLimits())
+        with pytest.raises(RpcConnectError, match="too many clients"):
+            await world.network.connect(f"{world.url}?clientId=more&f=msgpack6", RawPeer(), TransportLimits())
+        assert await world.worker.add(1, 2) == 3
+
+
+@pytest.mark.parametrize("client_id", ["", "x" * 129])
+async def test_a_client_id_that_cant_be_one_isnt_let_in(world: World, client_id: str) -> None:
+    with pytest.raises(RpcConnectError, match="clientId parameter is"):
+        await world.network.connect(f"{world.url}?clientId={client_id}&f=msgpack6", RawPeer(), TransportLimits())
+
+
+async def test_a_client_id_cant_forge_lines_of_the_log(world: World) -> None:
+    raw = RawPeer()
+    await world.network.connect(f"{world.url}?clientId=a%0ACRITICAL&f=msgpack6", raw, TransportLimits())
+    assert "\n" not in repr(world.server.server_peers)
 
 
 async def test_whoever_takes_the_id_of_another_client_without_proof_disturbs_nobody(world: World) -> None:

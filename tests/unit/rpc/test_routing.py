@@ -1,6 +1,7 @@
 """Calls that go to whom a ref or a router says, also when that changes while they run."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from refusion.rpc import (
     LOCAL,
     InboundContext,
     Proceed,
+    RpcCallTimeout,
     RpcContractError,
     RpcDisconnected,
     RpcExecutionMode,
@@ -19,6 +21,7 @@ from refusion.rpc import (
     RpcNoWait,
     RpcRef,
     RpcRerouted,
+    RpcRoute,
     RpcServiceNotFound,
     RpcShards,
     route_by_hash,
@@ -162,13 +165,13 @@ async def test_cancelling_a_routed_call_cancels_its_handler_and_forgets_the_rout
     call.cancel()
     await settle()
     assert town.services[0].cancelled == ["a"]
-    assert not ref.route._handlers
+    assert len(ref.route._handlers) == 1  # that of the peer
 
 
 async def test_an_answered_call_isnt_made_again_when_the_route_changes(town: Town) -> None:
     ref = RpcRef(town.urls[0])
     assert await town.client_of(ref).add(1, 2) == 3
-    assert not ref.route._handlers
+    assert len(ref.route._handlers) == 1  # that of the peer
     ref.reroute(town.urls[1])
     await settle()
     assert town.logs == [["add(1, 2)"], [], []]
@@ -358,38 +361,38 @@ async def test_what_cant_be_a_key_is_refused_before_anything_is_sent(town: Town)
 
 
 def test_shards_move_only_from_who_goes_and_to_who_comes() -> None:
-    shards = RpcShards(256, ["a", "b", "c"])
+    shards = RpcShards(256, ["ws://a", "ws://b", "ws://c"])
     before = [ref.route.target for ref in shards.refs]
-    assert {target: before.count(target) > 50 for target in "abc"} == {"a": True, "b": True, "c": True}
+    assert {target: before.count(target) > 50 for target in before} == {"ws://a": True, "ws://b": True, "ws://c": True}
 
-    shards.assign(["b", "c"])
+    shards.assign(["ws://b", "ws://c"])
     without = [ref.route.target for ref in shards.refs]
-    assert all(now == then for now, then in zip(without, before, strict=True) if then != "a")
+    assert all(now == then for now, then in zip(without, before, strict=True) if then != "ws://a")
 
-    shards.assign(["d", "c", "b"])
+    shards.assign(["ws://d", "ws://c", "ws://b"])
     after = [ref.route.target for ref in shards.refs]
-    assert all(now in (then, "d") for now, then in zip(after, without, strict=True))
-    assert after.count("d") > 50
+    assert all(now in (then, "ws://d") for now, then in zip(after, without, strict=True))
+    assert after.count("ws://d") > 50
 
 
 def test_every_process_puts_shards_to_the_same_place() -> None:
-    one, other = RpcShards(64, ["a", "b", "c"]), RpcShards(64, ["x"])
-    other.assign(["c", "a", "b"])
+    one, other = RpcShards(64, ["ws://a", "ws://b", "ws://c"]), RpcShards(64, ["ws://x"])
+    other.assign(["ws://c", "ws://a", "ws://b"])
     assert [ref.route.target for ref in one.refs] == [ref.route.target for ref in other.refs]
     # One of them is a target itself.
-    one.assign([LOCAL, "b", "c"], names=["a", "b", "c"])
-    assert ["a" if ref.route.is_local else ref.route.target for ref in one.refs] == [
+    one.assign([LOCAL, "ws://b", "ws://c"], names=["ws://a", "ws://b", "ws://c"])
+    assert ["ws://a" if ref.route.is_local else ref.route.target for ref in one.refs] == [
         ref.route.target for ref in other.refs
     ]
 
 
 def test_shards_that_cant_be_are_refused() -> None:
     with pytest.raises(ValueError, match="there has to be a shard"):
-        RpcShards(0, ["a"])
+        RpcShards(0, ["ws://a"])
     with pytest.raises(ValueError, match="have to be somewhere"):
         RpcShards(4, [])
     with pytest.raises(ValueError, match="1 targets and 2 names"):
-        RpcShards(4, ["a"]).assign(["a"], names=["a", "b"])
+        RpcShards(4, ["ws://a"]).assign(["ws://a"], names=["ws://a", "ws://b"])
 
 
 async def test_calls_of_a_shard_move_with_it(town: Town) -> None:
@@ -475,6 +478,197 @@ async def test_while_no_server_is_there_attempts_come_with_growing_pauses(town: 
     town.network.is_refusing = False
     await town.clock.advance(15)
     assert await call == 3
+
+
+async def test_servers_that_crash_soon_after_each_start_see_growing_pauses(town: Town) -> None:
+    town.client.failover(*town.urls)
+    for _ in range(200):
+        await settle(3)
+        town.network.cut()
+    assert town.network.connection_count < 10
+
+
+async def test_a_fail_over_that_is_closed_stays_where_it_is(town: Town) -> None:
+    ref = town.client.failover(*town.urls)
+    worker = town.client_of(ref)
+    await worker.add(1, 2)
+    await ref.aclose()
+    await ref.aclose()
+    town.network.stop(1)
+    await town.clock.advance(5)
+    assert ref.route.target == town.urls[0]
+
+
+@pytest.mark.parametrize("url", ["http://backup:80", "backup:80", ""])
+async def test_a_url_that_isnt_one_of_a_websocket_is_refused_where_it_is_given(town: Town, url: str) -> None:
+    with pytest.raises(ValueError, match="ws:// or wss://"):
+        town.client.failover(town.urls[0], url)
+    with pytest.raises(ValueError, match="ws:// or wss://"):
+        RpcRef(url)
+    ref = RpcRef(town.urls[0])
+    with pytest.raises(ValueError, match="ws:// or wss://"):
+        ref.reroute(url)
+    assert ref.route.target == town.urls[0]
+
+
+# What routes leave behind
+
+
+async def test_the_peer_of_a_former_route_is_closed_when_nothing_is_open_with_it(town: Town) -> None:
+    ref = RpcRef(town.urls[0])
+    await town.client_of(ref).add(1, 2)
+    for port in range(100, 150):
+        ref.reroute(f"ws://memory:{port}")
+        call = asyncio.ensure_future(town.client_of(ref).add(1, 2))
+        await settle()
+        call.cancel()
+        await settle()
+    ref.reroute(town.urls[1])
+    await town.client_of(ref).add(1, 2)
+    await settle(40)
+    assert list(town.client._client_peers) == [town.urls[1]]
+
+
+async def test_a_peer_that_somebody_asked_for_stays_when_its_route_changes(town: Town) -> None:
+    ref = RpcRef(town.urls[0])
+    await town.client_of(ref).add(1, 2)
+    kept = town.client.peer(town.urls[0])
+    ref.reroute(town.urls[1])
+    await town.client_of(ref).add(1, 2)
+    await settle(40)
+    assert town.client.peer(town.urls[0]) is kept
+    assert kept.is_connected
+
+
+# Time
+
+
+async def test_the_time_of_a_call_isnt_prolonged_by_making_it_again(town: Town) -> None:
+    class Shop:
+        @rpc_method(is_command=True)
+        async def buy(self) -> None:
+            raise NotImplementedError
+
+    class ShopService(Shop):
+        async def buy(self) -> None:
+            raise RpcRerouted("somebody else's")
+
+    town.servers[0].add_service(Shop, ShopService())
+    call = asyncio.ensure_future(town.client.client(Shop, RpcRef(town.urls[0])).buy())
+    await town.clock.advance(20)
+    with pytest.raises(RpcCallTimeout, match="within 10 s"):
+        await call
+
+
+async def test_a_call_that_is_sent_on_again_and_again_is_given_up(town: Town) -> None:
+    async def refuse(call: InboundContext, proceed: Proceed) -> Any:
+        raise RpcRerouted("not mine any more")
+
+    town.servers[0].add_inbound_middleware(refuse)
+    call = asyncio.ensure_future(town.client_of(RpcRef(town.urls[0])).add(1, 2))
+    await town.clock.advance(120)
+    with pytest.raises(RpcRerouted, match="not mine any more"):
+        await call
+
+
+# Threads
+
+
+def test_rerouting_in_many_threads_leaves_one_current_route_and_tells_all_others() -> None:
+    ref = RpcRef("ws://0")
+    routes = {ref.route}
+    told: list[RpcRoute] = []
+    lock = threading.Lock()
+
+    def reroute(number: int) -> None:
+        for index in range(200):
+            ref.reroute(f"ws://{number}-{index}")
+            route = ref.route
+            with lock:
+                is_new = route not in routes
+                routes.add(route)
+            if is_new:
+                route.on_changed(lambda route=route: told.append(route))
+
+    threads = [threading.Thread(target=reroute, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [route for route in routes if not route.is_changed] == [ref.route]
+    assert len(set(told)) == len(told)
+    assert {*told, ref.route} >= routes - {min(routes, key=lambda route: route.version)}
+
+
+async def test_calls_arrive_at_the_new_owner_in_the_order_they_were_made(town: Town) -> None:
+    ref = RpcRef(town.urls[0])
+    calls = [asyncio.ensure_future(town.client_of(ref).wait(key)) for key in "abcdefgh"]
+    await settle()
+    ref.reroute(town.urls[1])
+    await settle()
+    assert town.logs[1] == [f"wait({key})" for key in "abcdefgh"]
+    for key in "abcdefgh":
+        town.services[1].let_go(key)
+    await asyncio.gather(*calls)
+
+
+# Here, once more
+
+
+async def test_nobody_waits_for_a_local_no_wait_call_either(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    class Sink:
+        async def put(self, text: str) -> RpcNoWait:
+            raise NotImplementedError
+
+    class SinkService(Sink):
+        async def put(self, text: str) -> RpcNoWait:
+            await asyncio.sleep(0)
+            raise ValueError(text)
+
+    town.client.add_service(Sink, SinkService())
+    sink: Sink = town.client.client(Sink, LOCAL)
+    await sink.put("mine")
+    await settle()
+    assert "Sink.put failed, and nobody waits for it" in caplog.text
+
+
+async def test_a_hub_waits_for_local_calls_before_it_closes(town: Town) -> None:
+    own = WorkerService()
+    town.client.add_service(Worker, own)
+    call = asyncio.ensure_future(town.client.client(Worker, LOCAL).wait("a"))
+    await settle()
+    closing = asyncio.ensure_future(town.client.aclose(drain_timeout=30.0))
+    await settle()
+    assert not closing.done()
+    own.let_go("a")
+    assert await call == "a done"
+    await closing
+
+
+async def test_shards_and_this_hub_can_be_called_as_they_are(town: Town) -> None:
+    own = WorkerService()
+    town.client.add_service(Worker, own)
+    assert await town.client.client(Worker, LOCAL).add(1, 2) == 3
+
+    class Keyed:
+        async def of(self, key: str) -> str:
+            raise NotImplementedError
+
+    class KeyedService(Keyed):
+        async def of(self, key: str) -> str:
+            return key
+
+    town.servers[0].add_service(Keyed, KeyedService())
+    assert await town.client.client(Keyed, RpcShards(4, town.urls[:1])).of("a") == "a"
+
+
+def test_shards_with_a_target_that_has_no_url_need_names() -> None:
+    with pytest.raises(ValueError, match="has no name that others know"):
+        RpcShards(4, [LOCAL, "ws://b"])
+    shards = RpcShards(64, [LOCAL, "ws://b"], names=["ws://a", "ws://b"])
+    others = RpcShards(64, ["ws://a", LOCAL], names=["ws://a", "ws://b"])
+    for here, there in zip(shards.refs, others.refs, strict=True):
+        assert here.route.is_local != there.route.is_local
 
 
 def test_fail_over_needs_urls_that_differ() -> None:

@@ -309,3 +309,18 @@ def test_an_error_of_the_predicate_is_raised_to_the_driver() -> None:
     made = producer(is_real_time=True, can_skip_to=lambda item: 1 // item == 0)
     with pytest.raises(ZeroDivisionError):
         made.took(0)
+
+
+def test_a_stream_that_was_cut_off_skips_to_no_item_that_isnt_there_any_more() -> None:
+    made = real_time(ack_advance=4)
+    fill(made, range(1, 5))
+    assert isinstance(made.next_send(), SendItems)
+    error = ValueError("the third item can't be sent")
+    made.cut_off(3, error)
+    made.link_lost()
+    assert made.acknowledged(1, HOST) is AckOutcome.ACCEPTED
+    made.link_lost()
+    assert made.next_send() is None
+    assert made.acknowledged(1, HOST) is AckOutcome.ACCEPTED
+
+    assert sent(made) == [(1, 1), (2, 2), SendEnd(3, error)]

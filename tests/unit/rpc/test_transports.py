@@ -1,8 +1,10 @@
 """What every transport has to do; each one joins with a line in `NETWORKS`."""
 
 import asyncio
+import gc
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 
-from refusion.rpc import RpcConnectError
+from refusion.rpc import RpcConnectError, RpcHub
 from refusion.rpc.transports import (
     CLOSE_UNSUPPORTED_FORMAT,
     ConnectionRequest,
@@ -22,6 +25,7 @@ from refusion.rpc.transports import (
     TransportLimits,
     get_network,
 )
+from refusion.rpc.transports._dialing import Dialing
 from refusion.rpc.transports.asgi import RpcEndpoint
 from refusion.rpc.transports.memory import Direction, Fault, MemoryNetwork
 
@@ -281,6 +285,17 @@ async def test_nobody_listening_is_a_connect_error(stage: Stage) -> None:
         await stage.network.connect(stage.url, Recorder(), LIMITS)
 
 
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/x", "http://127.0.0.1:1/x", "ws://", "nonsense"])
+async def test_an_error_of_a_connection_attempt_tells_nothing_of_its_query(name: str, url: str) -> None:
+    with pytest.raises(RpcConnectError) as caught:
+        await get_network(name).connect(f"{url}?clientId=me&p=secret", Recorder(), LIMITS)
+    assert url in str(caught.value)
+    # As in a log; the lines of this file aren't there.
+    seen = [line for line in traceback.format_exception(caught.value) if "File" not in line]
+    assert not [line for line in seen if "clientId" in line or "secret" in line]
+
+
 async def test_a_server_that_closes_takes_its_connections_along(stage: Stage) -> None:
     clients = [(await stage.connect())[0] for _ in range(3)]
     await stage.close_server()
@@ -365,26 +380,134 @@ async def test_faults_in_memory_happen_to_the_frame_that_is_named() -> None:
         await network.connect("ws://memory:1", Recorder(), LIMITS)
 
 
-async def test_a_cancelled_connect_leaves_no_connection() -> None:
+async def cancel_connect(name: str) -> None:
+    """Connect to somebody who says nothing, give up, and see that the other side is told at once."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        for name in ("websockets", "picows"):
-            connecting = asyncio.create_task(
-                get_network(name).connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", Recorder(), LIMITS)
-            )
-            accepted, _ = await asyncio.to_thread(silent.accept)
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
-            accepted.settimeout(5)
-            while await asyncio.to_thread(accepted.recv, 4_096):
-                pass
-            accepted.close()
+        connecting = asyncio.create_task(
+            get_network(name).connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", Recorder(), LIMITS)
+        )
+        accepted, _ = await asyncio.to_thread(silent.accept)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        accepted.settimeout(1)
+        while await asyncio.to_thread(accepted.recv, 4_096):
+            pass
+        accepted.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+def test_a_cancelled_connect_leaves_no_connection(name: str, run: Callable[[Any], None]) -> None:
+    run(cancel_connect(name))
+
+
+def sockets_to(port: int) -> list[socket.socket]:
+    """Return the sockets of this process that go to a port: not the listening one, and none that it has accepted."""
+    found: list[socket.socket] = []
+    for sock in gc.get_objects():
+        if type(sock) is socket.socket and sock.family == socket.AF_INET and sock.fileno() != -1:
+            try:
+                is_client = sock.getpeername()[1] == port
+            except OSError:
+                # Not connected yet, or not any more.
+                is_client = sock.getsockname()[1] != port
+            if is_client:
+                found.append(sock)
+    return found
+
+
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+async def test_a_connect_that_is_cancelled_at_any_moment_leaves_no_socket(name: str) -> None:
+    network = get_network(name)
+    server = await network.listen("127.0.0.1", 0, lambda request: Recorder(), LIMITS)
+    before = sockets_to(server.port)
+    is_connected = False
+    turns = 0
+    while not is_connected:
+        receiver = Recorder()
+        connecting = asyncio.create_task(network.connect(server.url, receiver, LIMITS))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        try:
+            await connecting
+        except asyncio.CancelledError:
+            assert [sock for sock in sockets_to(server.port) if sock not in before] == [], turns
+            assert receiver.transport is None or receiver.closed.done()
+        else:
+            is_connected = True
+            receiver.link.abort()
+            await receiver.closed
+        turns += 1
+    await server.aclose()
+    assert turns > 3
+
+
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b"HTTP/1.1 101 Fine\r\n\r\n"],
+    ids=["nothing", "403", "garbage", "half an upgrade"],
+)
+async def test_a_connect_that_fails_leaves_no_socket(name: str, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    before = sockets_to(port)
+    with pytest.raises(RpcConnectError):
+        await get_network(name).connect(f"ws://127.0.0.1:{port}", Recorder(), LIMITS)
+    assert [sock for sock in sockets_to(port) if sock not in before] == []
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_socket_that_no_transport_has_taken_is_closed_by_who_has_opened_it() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(ZeroDivisionError):
+            async with Dialing() as dialing:
+                sock = await dialing.open(*listener.getsockname())
+                raise ZeroDivisionError
+        assert sock.fileno() == -1
+
+
+async def test_a_host_is_looked_up_and_its_addresses_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = get_network("picows")
+    server = await network.listen("127.0.0.1", 0, lambda request: Recorder(), LIMITS)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = unused.getsockname()
+    addresses = [nobody, ("127.0.0.1", server.port)]
+
+    async def look_up(host: str, port: int, **options: Any) -> Any:
+        assert host == "here.test"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    receiver = Recorder()
+    await network.connect("ws://here.test/rpc/ws", receiver, LIMITS)
+    assert receiver.opened.is_set()
+    receiver.link.close()
+    await receiver.closed
+    await server.aclose()
+    with pytest.raises(RpcConnectError, match=str(server.port)):
+        await network.connect("ws://here.test/rpc/ws", Recorder(), LIMITS)
+    addresses.clear()
+    with pytest.raises(RpcConnectError, match=r"here.test has no address"):
+        await network.connect("ws://here.test/rpc/ws", Recorder(), LIMITS)
 
 
 async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
-    endpoint = RpcEndpoint(None)  # type: ignore
+    endpoint = RpcEndpoint(RpcHub())  # type: ignore
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refusion.rpc import RpcHub, VersionSet, rpc_method, rpc_service
+from refusion.rpc import RpcContractError, RpcHub, VersionSet, rpc_method, rpc_service
 from refusion.rpc._errors import RpcProtocolError
 from refusion.rpc.protocol import Handshake, RpcMessage, parse_version
 from refusion.rpc.protocol._system_calls import ERROR, HANDSHAKE, OK
@@ -122,6 +122,27 @@ def test_an_old_name_has_a_version() -> None:
         rpc_method(legacy_names={"Old": "old"})
     with pytest.raises(ValueError, match="isn't a version"):
         rpc_service(legacy_names={"Old": ""})
+
+
+def test_two_methods_cant_have_had_one_name() -> None:
+    class Twins:
+        @rpc_method(legacy_names={"Old": "1"})
+        async def one(self) -> None:
+            raise NotImplementedError
+
+        @rpc_method(legacy_names={"Old": "2"})
+        async def other(self) -> None:
+            raise NotImplementedError
+
+    class TwinService(Twins):
+        async def one(self) -> None:
+            pass
+
+        async def other(self) -> None:
+            pass
+
+    with pytest.raises(RpcContractError, match=r"is or was called 'Twins.Old:1', too"):
+        RpcHub().add_service(Twins, TwinService())
 
 
 def test_a_service_may_have_old_names_and_that_of_its_class() -> None:

@@ -53,12 +53,15 @@ class Declared:
         """Whether a float may be in it."""
         self.may_have_decimals: bool = unknown or self.has_decimals
         """Whether a decimal may be in it."""
+        self.has_anything: bool = not is_text and not kinds.isdisjoint(_ANYTHING)
+        """Whether there are values in it whose maps may have keys of any type."""
         self.is_spelled_otherwise: Callable[[bytes], bool] | None = _spelling_check(reachable) if is_text else None
         """Tells whether a text may have a field under another spelling, of those that nobody would miss."""
 
 
 _SPANS: Final = {nodes.TimeDeltaType}
 _BINARY_SPANS: Final = {nodes.TimeDeltaType, nodes.DateType, nodes.TimeType}
+_ANYTHING: Final = {nodes.AnyType, nodes.CustomType}
 
 
 def content(node: Node) -> list[Any] | Node | None:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast, final
 import msgspec
 
 from refusion.rpc._errors import RpcProtocolError
-from refusion.rpc.protocol._exception_info import ExceptionInfo
+from refusion.rpc.protocol._exception_info import ExceptionInfo, info_from_fields
 from refusion.rpc.protocol._handshake import Handshake
 from refusion.rpc.protocol._limits import DEFAULT_SIZES, SizeLimits
 from refusion.rpc.protocol._message import Headers, RpcMessage
@@ -126,8 +126,7 @@ class Json5NP(RpcFormat):
 
     def decode_error(self, data: bytes) -> ExceptionInfo:
         try:
-            fields = _lower_keys(data)
-            return ExceptionInfo(str(fields.get("typeref") or ""), str(fields.get("message") or ""))
+            return info_from_fields(_lower_keys(data))
         except DECODE_ERRORS as error:
             raise RpcProtocolError(f"malformed error: {error}") from error
 
@@ -151,8 +150,8 @@ def _read_message(text: bytes, sizes: SizeLimits) -> RpcMessage:
     envelope_text, separator, args = text.partition(b"\n")
     if not separator:
         raise RpcProtocolError("there is no line feed behind the envelope")
-    if args.endswith(b"\n"):
-        args = args[:-1]
+    # One before the separator, and more are no part of any value.
+    args = args.rstrip(b"\n")
     if len(envelope_text) > sizes.envelope_bytes or len(args) > sizes.argument_bytes:
         raise RpcProtocolError("it is longer than the limits allow")
     envelope = _decode_envelope(envelope_text)

@@ -1,6 +1,6 @@
 """Argument data in MessagePack: values one after another, without an array header around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, final
 
@@ -13,6 +13,8 @@ from ._conversion import DECODE_ERRORS, ENCODE_ERRORS, Conversion, argument_erro
 from ._declared import Declared
 from ._format import ArgumentCodec, check_size
 from ._hooks import binary_hooks
+from ._msgpack_bytes import BytesArgument
+from ._msgpack_keys import check_keys
 from ._msgpack_values import value_end
 from ._polymorphism import Polymorphic, polymorphic
 from ._type_names import type_name_hash
@@ -30,7 +32,7 @@ def msgpack_arguments(types: tuple[Any, ...]) -> ArgumentCodec:
     """Return the codec for values of these types."""
     if any(polymorphic(type_) is not None for type_ in types):
         return _MarkedArguments(types)
-    return _plain(types)
+    return BytesArgument(_plain(types)) if types == (bytes,) else _plain(types)
 
 
 @lru_cache(maxsize=4_096)
@@ -45,7 +47,7 @@ class _PlainArguments(ArgumentCodec):
     For msgspec the array header is put in front, so that all values are decoded in one typed step.
     """
 
-    __slots__ = ("_conversion", "_count", "_decode", "_header", "_header_size", "_must_write_spans")
+    __slots__ = ("_conversion", "_count", "_decode", "_decode_typed", "_header", "_header_size", "_must_write_spans")
 
     def __init__(self, types: tuple[Any, ...]) -> None:
         type_: Any = tuple.__class_getitem__(types)
@@ -55,8 +57,12 @@ class _PlainArguments(ArgumentCodec):
         self._header_size = len(self._header)
         self._must_write_spans = declared.has_spans
         self._conversion = Conversion(declared)
-        decode = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire).decode
-        self._decode = self._decode_untyped if declared.must_convert else decode
+        self._decode_typed = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire).decode
+        self._decode: Callable[[bytes], tuple[Any, ...]] = self._decode_typed
+        if declared.must_convert:
+            self._decode = self._decode_untyped
+        elif declared.has_anything:
+            self._decode = self._decode_anything
 
     def encode(self, values: Sequence[Any], max_bytes: int = MAX_ARGUMENT_BYTES) -> bytes:
         if len(values) != self._count:
@@ -76,17 +82,26 @@ class _PlainArguments(ArgumentCodec):
     def decode(self, data: bytes) -> tuple[Any, ...]:
         try:
             values: tuple[Any, ...] = self._decode(self._header + data)
+        except RpcArgumentError:
+            raise
         except Exception as error:
             # Not only what msgspec raises: a class of the user's may raise anything when it is made.
             return self._decode_again(data, error)
         return values
 
+    def _decode_anything(self, data: bytes) -> tuple[Any, ...]:
+        check_keys(data)
+        values: tuple[Any, ...] = self._decode_typed(data)
+        return values
+
     def _decode_untyped(self, data: bytes) -> tuple[Any, ...]:
+        check_keys(data)
         values: tuple[Any, ...] = self._conversion.read(_decode_untyped(data))
         return values
 
     def _decode_again(self, data: bytes, error: Exception) -> tuple[Any, ...]:
         """Decode value by value, knowing that decoding all of them at once has failed."""
+        check_keys(data)
         try:
             values = _split(data, self._count)
         except DECODE_ERRORS as second:

@@ -4,9 +4,9 @@ from typing import Final
 
 from refusion.rpc._errors import RpcArgumentError
 
-__all__ = ["value_end"]
+__all__ = ["COUNTED", "FIXED", "SIZED", "value_end"]
 
-_FIXED: Final = {
+FIXED: Final = {
     0xC0: 0,
     0xC2: 0,
     0xC3: 0,
@@ -28,7 +28,7 @@ _FIXED: Final = {
 }
 """How many bytes follow a first byte."""
 
-_SIZED: Final = {
+SIZED: Final = {
     0xC4: (1, 0),
     0xC5: (2, 0),
     0xC6: (4, 0),
@@ -41,7 +41,7 @@ _SIZED: Final = {
 }
 """How many bytes a size has that follows the first byte, and what comes on top of that size."""
 
-_COUNTED: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+COUNTED: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 """How many bytes a count has that follows the first byte, and how many values are counted as one."""
 
 
@@ -66,13 +66,13 @@ def value_end(data: bytes, position: int) -> int:
             remaining += first & 0x0F
         elif first < 0xC0:
             position += first & 0x1F
-        elif first in _FIXED:
-            position += _FIXED[first]
-        elif first in _SIZED:
-            width, extra = _SIZED[first]
+        elif first in FIXED:
+            position += FIXED[first]
+        elif first in SIZED:
+            width, extra = SIZED[first]
             position += width + int.from_bytes(data[position : position + width], "big") + extra
-        elif first in _COUNTED:
-            width, values = _COUNTED[first]
+        elif first in COUNTED:
+            width, values = COUNTED[first]
             remaining += values * int.from_bytes(data[position : position + width], "big")
             position += width
         else:

@@ -89,9 +89,11 @@ def _timedelta_of(ticks: int) -> timedelta:
 
 def _ticks_of(span: timedelta) -> int:
     ticks = span // _MICROSECOND * 10
-    if not -(1 << 63) <= ticks < 1 << 63:
+    # The longest ones of .NET, which stand for "no limit" there, end within a microsecond.
+    nearest = min(max(ticks, -(1 << 63)), (1 << 63) - 1)
+    if abs(ticks - nearest) >= 10:
         raise ValueError(f"a span of {span} is longer than a TimeSpan of .NET can be")
-    return ticks
+    return nearest
 
 
 def _text_of(span: timedelta) -> str:

@@ -55,6 +55,7 @@ _BUILTINS: Final[dict[str, tuple[type[Any], Any]]] = {
         "TimeSpan": (timedelta, timedelta),
         "UInt16": (int, _integer(0, (1 << 16) - 1)),
         "UInt32": (int, _integer(0, (1 << 32) - 1)),
+        # msgspec knows no limit beyond that of Int64, and there is nothing beyond this one in MessagePack.
         "UInt64": (int, Annotated[int, Meta(ge=0)]),
     }.items()
 } | {
@@ -144,11 +145,16 @@ def find_type(name: str) -> NamedType | None:
         return NamedType(*_BUILTINS[name], is_array=False)
     if name in _classes:
         return NamedType(_classes[name], _classes[name], is_array=False)
-    match = _ARRAY.fullmatch(name)
-    element = None if match is None else find_type(f"{match.group(1)}, {match.group(2)}")
-    if element is None or element.is_array or element.cls is list:
+    # Arrays of arrays aren't known, so there is one step and no recursion: the name is a stranger's.
+    type_name, separator, assembly = name.rpartition("[], ")
+    element = f"{type_name}, {assembly}"
+    if not separator:
         return None
-    return element._replace(is_array=True)
+    builtin = _BUILTINS.get(element)
+    if builtin is not None:
+        return None if builtin[0] is list else NamedType(*builtin, is_array=True)
+    cls = _classes.get(element)
+    return None if cls is None else NamedType(cls, cls, is_array=True)
 
 
 def type_name_hash(name: bytes) -> bytes:

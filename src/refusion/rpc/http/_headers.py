@@ -37,7 +37,8 @@ def content_length(headers: Headers) -> int | None:
     """Return the size that the body is said to have."""
     for name, value in headers:
         if name == "content-length" and value.isascii() and value.isdigit():
-            return int(value)
+            # No more digits than a 64-bit number has; of many more Python makes no number.
+            return int(value.lstrip("0")[:20] or "0")
     return None
 
 

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final, Generic, Protocol, TypeVar, final
 
+from refusion.rpc._errors import RpcProtocolError
+
 from ._leb128 import ids_from_bytes, ids_to_bytes
+from ._limits import MAX_IDS
 
 __all__ = ["CallStage", "InboundCalls", "InboundEntry", "OutboundCalls", "OutboundEntry", "Reconciliation"]
 
@@ -119,8 +122,10 @@ class OutboundCalls(Generic[O]):
         Raises:
             RpcProtocolError: If the list of ids can't be read.
         """
-        named = set(ids_from_bytes(unknown))
-        return self._reconcile(call_id for call_id in asked if call_id in named)
+        own = dict.fromkeys(asked)
+        # Not all ids in a set: numbers can be chosen so that making it would take hours.
+        named = {call_id for call_id in ids_from_bytes(unknown) if call_id in own}
+        return self._reconcile(call_id for call_id in own if call_id in named)
 
     def same_peer_refused(self, asked: Iterable[int]) -> Reconciliation[O]:
         """Say what to do when the same peer couldn't tell: as if it knew none of the calls `asked` about."""
@@ -184,19 +189,24 @@ class InboundCalls(Generic[I]):
             stages: Its open calls: ids by stage.
 
         Returns:
-            The ids that aren't known here, as they are sent; and the known calls, each with the stage that
-            the other side has it in.
+            The ids that aren't known here, as they are sent; and the known calls, each once, with the stage
+            that the other side has it in.
 
         Raises:
-            RpcProtocolError: If a list of ids can't be read.
+            RpcProtocolError: If a list of ids can't be read, or there are more than `MAX_IDS`.
         """
         unknown: list[int] = []
-        known: list[tuple[I, int]] = []
+        known: dict[int, tuple[I, int]] = {}
+        count = 0
         for stage, data in stages.items():
-            for call_id in ids_from_bytes(data):
+            ids = ids_from_bytes(data)
+            count += len(ids)
+            if count > MAX_IDS:
+                raise RpcProtocolError(f"lists of more than {MAX_IDS:,} ids")
+            for call_id in ids:
                 call = self._calls.get(call_id)
                 if call is None:
                     unknown.append(call_id)
                 else:
-                    known.append((call, stage))
-        return ids_to_bytes(sorted(unknown)), known
+                    known[call_id] = (call, stage)
+        return ids_to_bytes(sorted(unknown)), list(known.values())

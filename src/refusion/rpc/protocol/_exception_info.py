@@ -1,7 +1,8 @@
 """Errors on the wire: .NET type names there, the natural builtin errors here."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from refusion.rpc._errors import (
     RpcRerouted,
 )
 
-__all__ = ["ExceptionInfo", "error_from_info", "info_from_error"]
+__all__ = ["ExceptionInfo", "error_from_info", "info_from_error", "info_from_fields"]
 
 _CORE: Final = "System.Private.CoreLib"
 _REMOTE_EXCEPTION: Final = "ActualLab.Serialization.RemoteException, ActualLab.Core"
@@ -56,6 +57,12 @@ class ExceptionInfo(msgspec.Struct, frozen=True, rename="pascal"):
 
     message: str = ""
     """The text of the error."""
+
+
+def info_from_fields(fields: Mapping[str, Any]) -> ExceptionInfo:
+    """Return what was received of an error, field by field; peers differ in how they write the names."""
+    texts = {name.lower(): value for name, value in fields.items() if isinstance(value, str)}
+    return ExceptionInfo(texts.get("typeref", ""), texts.get("message", ""))
 
 
 def info_from_error(error: BaseException) -> ExceptionInfo:

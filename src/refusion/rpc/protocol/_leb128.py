@@ -5,6 +5,8 @@ from typing import Final
 
 from refusion.rpc._errors import RpcProtocolError
 
+from ._limits import MAX_IDS
+
 __all__ = ["ids_from_bytes", "ids_to_bytes", "read_leb128", "write_leb128"]
 
 _MAX_BYTES: Final = 10
@@ -52,12 +54,19 @@ def ids_from_bytes(data: bytes) -> list[int]:
     """Return the ids that `ids_to_bytes` has written.
 
     Raises:
-        RpcProtocolError: If the data isn't such a list.
+        RpcProtocolError: If the data isn't such a list, or has more than `MAX_IDS`.
     """
     ids: list[int] = []
     position = previous = 0
     while position < len(data):
-        difference, position = read_leb128(data, position)
+        difference = data[position]
+        position += 1
+        if difference > 0x7F:
+            difference, position = read_leb128(data, position - 1)
         previous += difference
         ids.append(previous)
+        if len(ids) > MAX_IDS:
+            raise RpcProtocolError(f"a list of more than {MAX_IDS:,} ids")
+    if previous >> 64:
+        raise RpcProtocolError("a list of ids that has more than 64-bit numbers")
     return ids

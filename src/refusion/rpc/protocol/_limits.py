@@ -13,6 +13,7 @@ __all__ = [
     "MAX_HEADERS",
     "MAX_HEADER_KEY_BYTES",
     "MAX_HEADER_VALUE_BYTES",
+    "MAX_IDS",
     "MAX_METHOD_BYTES",
     "SizeLimits",
 ]
@@ -44,6 +45,9 @@ no such limit, but whoever packs frames does it for thousands of bytes, not for 
 
 MAX_HANDSHAKE_FRAME_BYTES: Final = 16_384
 """A frame before the handshake: a stranger gets no more memory than that."""
+
+MAX_IDS: Final = 1_000_000
+"""The open calls that a peer asks about after a reconnect: nobody has more, and they take a second to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

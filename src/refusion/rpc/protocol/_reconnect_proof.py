@@ -25,7 +25,9 @@ def reconnect_proof(secret: str, client_id: str, counter: str) -> str:
 
 def is_valid_proof(secret: str, client_id: str, counter: str, proof: str, last_counter: int) -> bool:
     """Tell whether a proof is right, and its counter larger than the last one that was accepted."""
-    if not (counter.isascii() and counter.isdigit() and counter[0] != "0") or int(counter) >= 1 << 63:
+    if not (counter.isascii() and counter.isdigit() and counter[0] != "0" and len(counter) < 20):
+        return False
+    if int(counter) >= 1 << 63:
         return False
     expected = reconnect_proof(secret, client_id, counter)
     return hmac.compare_digest(expected.encode(), proof.encode()) and int(counter) > last_counter

@@ -184,6 +184,8 @@ class StreamProducer(Generic[T]):
         for position in range(index, self._items_end):
             self._items.pop(position, None)
         self._items_end = self._next = index
+        if self._skip_target >= index:
+            self._skip_target = -1
         self._is_source_over = True
         self._error = error
 

@@ -60,9 +60,9 @@ class StreamReference(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: If it can't be read.
         """
-        parts = text.split(",")
+        parts = text.split(",", 6)
         if not 4 <= len(parts) <= 6:
-            raise ValueError(f"a stream's reference has 4 to 6 parts, not {len(parts)}")
+            raise ValueError("a stream's reference has 4 to 6 parts with commas between them")
         host_id, local_id, ack_period, ack_advance, *flags = parts
         return cls._checked(
             host_id=host_id,
@@ -84,10 +84,10 @@ class StreamReference(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a stream's reference is a map, not {type(value).__name__}")
         fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
         match fields.get("SerializedId"):
-            case [str(host_id), int(local_id), *_]:
+            case [str(host_id), int(local_id), *_] if local_id is not True:
                 pass
-            case other:
-                raise ValueError(f"a stream's reference has no such SerializedId as {other!r}")
+            case _:
+                raise ValueError("a stream's reference has as its SerializedId a list of a host's id and a number")
         return cls._checked(
             host_id=host_id,
             local_id=local_id,
@@ -100,8 +100,8 @@ class StreamReference(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def _checked(cls, *, local_id: int, ack_period: Any, ack_advance: Any, **fields: Any) -> Self:
         if not 0 < local_id <= MAX_POSITION:
-            raise ValueError(f"a stream can't have the number {local_id}")
+            raise ValueError(f"a stream has a number from 1 to {MAX_POSITION}")
         for name, number in (("AckPeriod", ack_period), ("AckAdvance", ack_advance)):
-            if not isinstance(number, int) or not 0 < number <= _MAX_WINDOW:
-                raise ValueError(f"{name} of a stream's reference must be from 1 to {_MAX_WINDOW}, not {number!r}")
+            if type(number) is not int or not 0 < number <= _MAX_WINDOW:
+                raise ValueError(f"{name} of a stream's reference must be a number from 1 to {_MAX_WINDOW}")
         return cls(local_id=local_id, ack_period=ack_period, ack_advance=ack_advance, **fields)

@@ -36,7 +36,10 @@ def same_origin(request: ConnectionRequest) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     default = _DEFAULT_PORTS.get(parts.scheme)
     return default is not None and _with_port(parts.netloc, default) == _with_port(
         request.headers.get("host", ""), default

@@ -1,9 +1,10 @@
-"""What the transports share whose library writes with `await`: a queue of frames and a task that writes them."""
+"""What the transports share whose library writes with `await`: a queue of frames, and a task that writes them."""
 
 import asyncio
 from abc import abstractmethod
-from collections import deque
+from typing import Any
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import log_failure
 
@@ -19,27 +20,47 @@ from ._transport import (
 
 __all__ = ["QueuedTransport"]
 
+_tasks: set[asyncio.Task[None]] = set()
+
 
 class QueuedTransport(Transport):
-    """Queues frames for a writer task; the task that runs it reads.
+    """Reads in the task that runs it, and writes in another one that is there while there is something to write.
 
     A subclass says how one frame is read and written, and how the connection is closed or cut.
     """
 
+    __slots__ = (
+        "_close_timer",
+        "_closed",
+        "_closing",
+        "_is_cut",
+        "_is_paused",
+        "_is_writable",
+        "_limits",
+        "_outcome",
+        "_queue",
+        "_queued_bytes",
+        "_reader",
+        "_receiver",
+        "_resumed",
+        "_writer",
+    )
+
     def __init__(self, receiver: Receiver, limits: TransportLimits) -> None:
         self._receiver = receiver
         self._limits = limits
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []
         self._queued_bytes = 0
         self._is_writable = True
+        self._is_paused = False
+        self._resumed: asyncio.Future[None] | None = None
+        self._is_cut = False
         self._closing: tuple[int, str] | None = None
         self._outcome = (CLOSE_ABNORMAL, "")
-        self._wake_writer = asyncio.Event()
-        self._may_read = asyncio.Event()
-        self._may_read.set()
-        self._closed = asyncio.Event()
+        self._closed = Signal()
         self._close_timer: TimerHandle | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._writer: asyncio.Task[None] | None = None
 
     # What a subclass does
 
@@ -55,9 +76,11 @@ class QueuedTransport(Transport):
     async def _close(self, code: int, reason: str) -> None:
         """Close the connection in an orderly way."""
 
-    @abstractmethod
     def _cut(self) -> None:
-        """Cut the connection; `_read` then ends."""
+        """Cut the connection; `_read` then ends. What can't do that is read no further."""
+        self._is_cut = True
+        if self._reader is not None:
+            self._reader.cancel()
 
     @abstractmethod
     def _close_outcome(self) -> tuple[int, str]:
@@ -66,66 +89,90 @@ class QueuedTransport(Transport):
     # What the receiver does
 
     def send(self, frame: bytes) -> None:
-        if self._closing is not None or self._closed.is_set():
+        if self._closing is not None or self._closed.is_set:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
         if self._queued_bytes >= self._limits.high_water:
             self._is_writable = False
-        self._wake_writer.set()
+        self._start_writer()
 
     @property
     def is_writable(self) -> bool:
         return self._is_writable
 
     def pause_reading(self) -> None:
-        self._may_read.clear()
+        self._is_paused = True
 
     def resume_reading(self) -> None:
-        self._may_read.set()
+        self._is_paused = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
 
     def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
-        if self._closing is not None or self._closed.is_set():
+        if self._closing is not None or self._closed.is_set:
             return
         self._closing = (code, reason)
-        self._wake_writer.set()
+        self._start_writer()
         # A paused reader would never see the end.
-        self._may_read.set()
+        self.resume_reading()
         clock = current_clock()
         self._close_timer = clock.call_at(clock.now() + self._limits.close_timeout, self._cut)
 
     def abort(self) -> None:
         self._closing = self._closing or (CLOSE_ABNORMAL, "")
-        self._may_read.set()
+        self.resume_reading()
         self._cut()
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
 
+    def start(self) -> None:
+        """Carry frames in a task of its own; the receiver has the connection when this returns."""
+        self._receiver.connected(self)
+        task = asyncio.create_task(self._carry(), name="rpc connection")
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
     async def run(self) -> None:
         """Carry frames until the connection is gone; the receiver is told of it at both ends."""
         self._receiver.connected(self)
-        writer = asyncio.create_task(self._write_all(), name="rpc writer")
-        reader = self._reader = asyncio.create_task(self._read_all(), name="rpc reader")
+        await self._carry()
+
+    async def _carry(self) -> None:
+        reader = self._reader = asyncio.current_task()
+        has_ended = False
         try:
-            await asyncio.wait([reader])
-        finally:
-            if not reader.done():
-                self._cut()
+            await self._read_all()
+            has_ended = True
+        except asyncio.CancelledError:
+            if not self._is_cut or (reader is not None and reader.uncancel() > 0):
+                raise
+        except Exception:
             # How the library has lost the connection is seen in its outcome, not in what it raised.
-            reader.cancel()
+            return
+        finally:
+            self._reader = None
+            if not has_ended:
+                self._cut()
+            await self._end()
+
+    async def _end(self) -> None:
+        writer = self._writer
+        if writer is not None:
             writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            if self._close_timer is not None:
-                self._close_timer.cancel()
-            self._queue.clear()
-            self._closed.set()
-            self._receiver.disconnected(*self._close_outcome())
+            await asyncio.wait([writer])
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._queue.clear()
+        self._closed.set()
+        self._receiver.disconnected(*self._close_outcome())
 
     async def _read_all(self) -> None:
         while True:
-            if not self._may_read.is_set():
-                await self._may_read.wait()
+            while self._is_paused:
+                self._resumed = asyncio.get_running_loop().create_future()
+                await self._resumed
             received = await self._read()
             if received is None:
                 return
@@ -142,22 +189,25 @@ class QueuedTransport(Transport):
             log_failure("the receiver of a frame", self._receiver)
             self.close(CLOSE_INTERNAL_ERROR, "Internal error.")
 
+    def _start_writer(self) -> None:
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all(), name="rpc writer")
+
     async def _write_all(self) -> None:
         try:
-            while True:
-                while self._queue:
-                    frame = self._queue.popleft()
+            while self._queue:
+                frames, self._queue = self._queue, []
+                for frame in frames:
                     await self._write(frame)
                     self._written(len(frame))
-                if self._closing is not None:
-                    await self._close(*self._closing)
-                    return
-                self._wake_writer.clear()
-                await self._wake_writer.wait()
+            if self._closing is not None:
+                await self._close(*self._closing)
         except asyncio.CancelledError:
             raise
         except Exception:
             self._cut()
+        finally:
+            self._writer = None
 
     def _written(self, size: int) -> None:
         self._queued_bytes -= size

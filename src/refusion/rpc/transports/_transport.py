@@ -78,6 +78,8 @@ class TransportLimits:
 class Transport(Protocol):
     """One live connection that carries frames in both directions, in order."""
 
+    __slots__ = ()
+
     @abstractmethod
     def send(self, frame: bytes) -> None:
         """Queue a frame; never blocks, and does nothing once the connection is closed."""
@@ -110,6 +112,8 @@ class Transport(Protocol):
 
 class Receiver(Protocol):
     """Whom a connection is for. Its methods are called in the loop of the connection, and must not raise."""
+
+    __slots__ = ()
 
     max_frame_bytes: int
     """The largest frame that is welcome now; a larger one closes the connection with code 1009."""

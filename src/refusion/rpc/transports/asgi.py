@@ -6,6 +6,7 @@ give uvicorn `ws_per_message_deflate=False`, and leave `ws_max_size` at 16 MiB o
 
 from typing import Final, Protocol, final
 
+from refusion.rpc._limits import RpcLimits
 from refusion.rpc.http import RpcHttpEndpoint, ServingHub
 from refusion.rpc.http._asgi import Receive, Response, Scope, Send, follow_lifespan, respond
 
@@ -19,6 +20,9 @@ __all__ = ["AcceptingHub", "RpcEndpoint"]
 
 class AcceptingHub(ServingHub, Protocol):
     """What an endpoint needs of a hub."""
+
+    limits: RpcLimits
+    """What connections may take."""
 
     def accept(self, request: ConnectionRequest) -> Receiver | Rejection:
         """Decide about a client."""
@@ -50,13 +54,13 @@ class RpcEndpoint:
 
         Args:
             hub: Whose services are reached.
-            limits: What a connection may take of memory and time.
+            limits: What a connection may take of memory and time; by default what the hub's limits say.
             http: What answers plain HTTP, if it isn't an `RpcHttpEndpoint(hub)`; False for nothing.
             origins: Which web pages may connect; by default all that bring no cookies, and those of this host.
         """
         self._hub = hub
         self._http = (RpcHttpEndpoint(hub) if http else None) if isinstance(http, bool) else http
-        self._limits = limits or TransportLimits()
+        self._limits = limits or hub.limits.transport
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,8 +88,7 @@ class RpcEndpoint:
         outcome = self._hub.accept(request) if self._origins(request) else REFUSED_ORIGIN
         if isinstance(outcome, Rejection):
             if outcome.close_code is None:
-                # Before the handshake is accepted, this is an HTTP 403.
-                await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": outcome.reason})
+                await _refuse(scope, send, outcome)
             else:
                 await send({"type": "websocket.accept"})
                 await send({"type": "websocket.close", "code": outcome.close_code, "reason": outcome.reason})
@@ -96,6 +99,10 @@ class RpcEndpoint:
 
 @final
 class _AsgiTransport(QueuedTransport):
+    # ASGI has no way to cut a connection: to read no further, which ends the application, does it.
+
+    __slots__ = ("_receive", "_send")
+
     def __init__(self, receive: Receive, send: Send, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._receive = receive
@@ -118,13 +125,19 @@ class _AsgiTransport(QueuedTransport):
     async def _close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
-    def _cut(self) -> None:
-        # ASGI has no way to cut a connection; ending the application does it.
-        if self._reader is not None:
-            self._reader.cancel()
-
     def _close_outcome(self) -> tuple[int, str]:
         return self._outcome
+
+
+async def _refuse(scope: Scope, send: Send, rejection: Rejection) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        # Before the handshake is accepted, this is an HTTP 403.
+        await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": rejection.reason})
+        return
+    body = f"{rejection.reason}\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": rejection.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 _UPGRADE_REQUIRED: Final = Response(

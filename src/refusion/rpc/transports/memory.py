@@ -7,8 +7,7 @@ from enum import Enum
 from typing import final
 from urllib.parse import urlsplit
 
-from refusion.rpc._errors import RpcConnectError
-
+from ._connecting import connect_error
 from ._serving import connection_request, server_url
 from ._transport import (
     CLOSE_ABNORMAL,
@@ -83,10 +82,10 @@ class MemoryNetwork(Network):
         parts = urlsplit(url)
         server = self._servers.get(parts.port or 80)
         if server is None or self.is_refusing:
-            raise RpcConnectError(f"can't connect to {url}: nobody listens there")
+            raise connect_error(url, "nobody listens there")
         outcome = server.accept(connection_request(f"{parts.path}?{parts.query}", (), "memory"))
         if isinstance(outcome, Rejection) and outcome.close_code is None:
-            raise RpcConnectError(f"can't connect to {url}: {outcome.reason}", outcome.status)
+            raise connect_error(url, outcome.reason, outcome.status)
         client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER)
         if isinstance(outcome, Rejection):
             receiver.connected(client_end)

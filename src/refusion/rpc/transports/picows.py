@@ -23,10 +23,12 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
-from refusion.rpc._errors import RpcConnectError
 
+from ._connecting import cause_of, connect_error
+from ._dialing import Dialing
 from ._serving import connection_request, server_url
 from ._transport import (
     CLOSE_ABNORMAL,
@@ -54,6 +56,21 @@ _READ_BUFFER_BYTES: Final = 2_048
 class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
+    __slots__ = (
+        "_closed",
+        "_connections",
+        "_is_closing",
+        "_is_writable",
+        "_limits",
+        "_outcome",
+        "_part_type",
+        "_parts",
+        "_receiver",
+        "_size",
+        "_type",
+        "_ws",
+    )
+
     def __init__(
         self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
     ) -> None:
@@ -67,7 +84,7 @@ class _Connection(WSListener, Transport):
         self._part_type = WSMsgType.BINARY
         self._outcome = (CLOSE_ABNORMAL, "")
         self._is_closing = False
-        self._closed = asyncio.Event()
+        self._closed = Signal()
         self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
 
     # Transport
@@ -217,20 +234,24 @@ class PicowsNetwork(Network):
     """Connects and listens with picows."""
 
     async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+        dialing = Dialing()
         try:
-            async with asyncio.timeout(limits.connect_timeout):
+            async with dialing, asyncio.timeout(limits.connect_timeout):
                 _, listener = await ws_connect(
                     lambda: _Connection(receiver, limits),
                     url,
                     websocket_handshake_timeout=limits.connect_timeout,
                     max_frame_size=limits.max_frame_bytes,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
+                    socket_factory=lambda address: dialing.open(address.host, address.port),
                 )
+                if not isinstance(listener, _Connection):
+                    # The library says nothing when the connection is lost before the server has answered.
+                    raise ConnectionResetError("the server has closed the connection without an answer")
         except (OSError, WSError, TimeoutError, ValueError) as error:
             response = error.response if isinstance(error, WSInvalidStatusError) else None
             status = None if response is None else int(response.status)
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
-        assert isinstance(listener, _Connection)  # noqa: S101  # made right above
+            raise connect_error(url, error, status) from cause_of(url, error)
         return listener
 
     async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:

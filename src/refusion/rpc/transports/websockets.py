@@ -6,8 +6,9 @@ has keep-alives, and only those count.
 
 import asyncio
 import weakref
+from contextvars import ContextVar
 from http import HTTPStatus
-from typing import final
+from typing import Any, Final, final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
@@ -16,8 +17,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.http11 import Request, Response
 
-from refusion.rpc._errors import RpcConnectError
-
+from ._connecting import cause_of, connect_error
+from ._dialing import wait_turns
 from ._queued import QueuedTransport
 from ._serving import connection_request, server_url
 from ._transport import (
@@ -37,6 +38,8 @@ __all__ = ["WebSocketsNetwork"]
 
 @final
 class _WebSocketTransport(QueuedTransport):
+    __slots__ = ("_connection",)
+
     def __init__(self, connection: Connection, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._connection = connection
@@ -66,9 +69,6 @@ class _WebSocketTransport(QueuedTransport):
     def _set_max_size(self) -> None:
         # A stranger's first message is kept small; after the handshake the receiver allows more.
         self._connection.protocol.max_message_size = self._receiver.max_frame_bytes
-
-
-_tasks: set[asyncio.Task[None]] = set()
 
 
 @final
@@ -130,27 +130,60 @@ class _Server(Server):
         await _WebSocketTransport(connection, outcome, self._limits).run()
 
 
+_attempt: Final[ContextVar[list["_ClientConnection"]]] = ContextVar("refusion_rpc_connect")
+
+
+class _ClientConnection(ClientConnection):
+    """Tells who connects that it exists, and whether there is a connection to lose."""
+
+    is_open = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _attempt.get().append(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.is_open = True
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        super().connection_lost(exc)
+
+
+async def _connect(url: str, limits: TransportLimits) -> ClientConnection:
+    connections: list[_ClientConnection] = []
+    token = _attempt.set(connections)
+    try:
+        return await connect(
+            url,
+            compression=None,
+            ping_interval=None,
+            open_timeout=limits.connect_timeout,
+            close_timeout=limits.close_timeout,
+            max_size=limits.max_frame_bytes,
+            create_connection=_ClientConnection,
+        )
+    except BaseException:
+        # The library has cut them, whatever has happened; uvloop may keep to itself that it has done so.
+        await wait_turns(lambda: not any(connection.is_open for connection in connections))
+        raise
+    finally:
+        _attempt.reset(token)
+
+
 @final
 class WebSocketsNetwork(Network):
     """Connects and listens with the `websockets` library."""
 
     async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
         try:
-            connection: ClientConnection = await connect(
-                url,
-                compression=None,
-                ping_interval=None,
-                open_timeout=limits.connect_timeout,
-                close_timeout=limits.close_timeout,
-                max_size=limits.max_frame_bytes,
-            )
+            connection = await _connect(url, limits)
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
             status = error.response.status_code if isinstance(error, InvalidStatus) else None
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
+            raise connect_error(url, error, status) from cause_of(url, error)
         transport = _WebSocketTransport(connection, receiver, limits)
-        task = asyncio.create_task(transport.run(), name="rpc connection")
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        transport.start()
         return transport
 
     async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:

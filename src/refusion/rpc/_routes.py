@@ -4,38 +4,18 @@ A ref is a stable name of somebody; its route says who that is now. When a route
 answer along it are cancelled there and made again along the next one, and values that came along it are stale.
 """
 
-import itertools
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, final
 
 from refusion._aio._signal import Signal
-from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
-from refusion._base._retries import RetryDelays
-
-from ._call_context import InboundContext, OutboundContext
-from ._errors import RpcRerouted
 
 if TYPE_CHECKING:
     from ._contract import MethodDefinition
-    from ._hub import RpcHub
-    from ._outbound_call import OutboundCall
     from ._peer import RpcPeer
 
-__all__ = [
-    "LOCAL",
-    "RpcLocal",
-    "RpcRef",
-    "RpcRoute",
-    "RpcRouter",
-    "RpcTarget",
-    "call_routed",
-    "fixed_router",
-    "send_along",
-    "wait_to_reroute",
-]
-
-_REROUTE_DELAYS: Final = RetryDelays(0.1, 5.0)
+__all__ = ["LOCAL", "RpcLocal", "RpcRef", "RpcRoute", "RpcRouter", "RpcTarget", "check_url", "fixed_router"]
 
 
 @final
@@ -64,6 +44,7 @@ class RpcRoute:
         self.version: int = version
         """How many routes the ref has had before."""
         self._changed = Signal()
+        self._lock = threading.Lock()
         self._handlers: dict[object, Callable[[], object]] = {}
 
     @property
@@ -86,16 +67,21 @@ class RpcRoute:
         It is called in the thread that changes the route; what it raises is logged.
         """
         key = object()
-        self._handlers[key] = handler
-        if self.is_changed and self._handlers.pop(key, None) is not None:
+        with self._lock:
+            is_changed = self.is_changed
+            if not is_changed:
+                self._handlers[key] = handler
+        if is_changed:
             _run(handler)
         return lambda: self._handlers.pop(key, None) and None
 
     def mark_changed(self) -> None:
-        """Let this route be over; its ref has another one by then."""
-        self._changed.set()
-        while self._handlers:
-            _run(self._handlers.popitem()[1])
+        """Let this route be over; its ref has another one by then. Handlers are told in the order they came."""
+        with self._lock:
+            self._changed.set()
+            handlers, self._handlers = self._handlers, {}
+        for handler in handlers.values():
+            _run(handler)
 
     def __repr__(self) -> str:
         return f"<RpcRoute {self.ref.name} v{self.version} -> {self.target!r}{', changed' if self.is_changed else ''}>"
@@ -120,12 +106,15 @@ class RpcRef:
             target: Where it leads at first: a URL, a peer, or `LOCAL`.
             name: What it is called in logs.
             is_fixed: Whether it always leads there.
+
+        Raises:
+            ValueError: If the target is a URL that isn't one of a WebSocket.
         """
         self.name: str = name or str(target)
         self.is_fixed: bool = is_fixed
         """Whether its route never changes."""
-        self._versions = itertools.count(1)
-        self._route = RpcRoute(self, target, 0)
+        self._lock = threading.Lock()
+        self._route = RpcRoute(self, check_target(target), 0)
 
     @property
     def route(self) -> RpcRoute:
@@ -136,13 +125,16 @@ class RpcRef:
         """Let it lead elsewhere from now on; does nothing if it leads there already. May be called in any thread.
 
         Raises:
-            ValueError: If it is fixed.
+            ValueError: If it is fixed, or the target is a URL that isn't one of a WebSocket.
         """
         if self.is_fixed:
             raise ValueError(f"{self!r} is fixed; make one that isn't to reroute it")
-        if target == self._route.target:
-            return
-        previous, self._route = self._route, RpcRoute(self, target, next(self._versions))
+        check_target(target)
+        with self._lock:
+            previous = self._route
+            if target == previous.target:
+                return
+            self._route = RpcRoute(self, target, previous.version + 1)
         previous.mark_changed()
 
     def __repr__(self) -> str:
@@ -158,51 +150,21 @@ def fixed_router(ref: RpcRef) -> RpcRouter:
     return lambda method, values: ref
 
 
-async def call_routed(
-    hub: "RpcHub",
-    method: "MethodDefinition",
-    values: Sequence[Any],
-    router: RpcRouter,
-) -> Any:
-    """Call a method of whom the router says, again for each route that changes before there is an answer.
+def check_url(url: str) -> None:
+    """Refuse a URL that isn't one of a WebSocket.
 
     Raises:
-        Exception: What the method has raised, or as `RpcPeer.call`.
+        ValueError: If it isn't.
     """
-    tries = 0
-    while True:
-        route = router(method, values).route
-        try:
-            return await _call_along(hub, route, method, values)
-        except RpcRerouted:
-            if route.ref.is_fixed:
-                raise
-            tries += 1
-            await wait_to_reroute(route, tries)
+    if not url.startswith(("ws://", "wss://")):
+        raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
 
 
-async def wait_to_reroute(route: RpcRoute, tries: int) -> None:
-    """Wait before a call is made again: not at all if the route has changed, or until it does, at most a while."""
-    if not route.is_changed:
-        # The other side knows of a change that hasn't been heard of here yet.
-        await current_clock().sleep(_REROUTE_DELAYS.delay(tries))
-
-
-async def send_along(route: RpcRoute, call: "OutboundCall") -> Any:
-    """Wait for the answer to a call that was made along a route; raises `RpcRerouted` if that changes before."""
-    loop = call.peer.loop
-    unsubscribe = route.on_changed(lambda: loop.call_soon_threadsafe(call.rerouted))
-    try:
-        return await call.wait()
-    finally:
-        unsubscribe()
-
-
-async def _call_along(hub: "RpcHub", route: RpcRoute, method: "MethodDefinition", values: Sequence[Any]) -> Any:
-    if route.is_local:
-        return await hub.invoke(InboundContext(method, values))
-    context = OutboundContext(method, values, hub.target_peer(route), route=route)
-    return await hub.outbound.run(context)
+def check_target(target: RpcTarget) -> RpcTarget:
+    """Return the target; refuse a URL that can't be one."""
+    if isinstance(target, str):
+        check_url(target)
+    return target
 
 
 def _run(handler: Callable[[], object]) -> None:

@@ -1,0 +1,1 @@
+"""Fuzzers: inputs that nobody would send, for everything that reads what others send."""

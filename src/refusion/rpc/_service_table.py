@@ -1,0 +1,130 @@
+"""What a hub serves: services and their methods, and who takes each kind of message."""
+
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+from ._call_kind import MessageHandler, RpcCallKind
+from ._contract import MethodDefinition, ServiceDefinition
+from ._errors import RpcContractError, RpcServiceNotFound
+from ._legacy_names import all_legacy_wire_names, legacy_wire_name
+from ._served_method import ServedMethod
+from ._system_messages import SYSTEM_MESSAGES
+from .protocol._method_names import MethodNames
+from .protocol._version_set import API_SCOPE, VersionSet
+
+if TYPE_CHECKING:
+    from ._hub import RpcHub
+    from .formats import RpcFormat
+
+__all__ = ["ServiceTable"]
+
+C = TypeVar("C")
+
+
+@final
+class ServiceTable:
+    """The services of one hub, by name, and what takes messages, by wire name."""
+
+    def __init__(self, hub: "RpcHub", format_: "RpcFormat", kind_of: Callable[[Any], int]) -> None:
+        self._hub = hub
+        self._format = format_
+        self._kind_of = kind_of
+        self._definitions: dict[type[Any], ServiceDefinition] = {}
+        self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
+        self._methods: dict[str, ServedMethod] = {}
+        self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
+        """What takes messages."""
+        self.names: MethodNames = MethodNames()
+        """All names that are known, also by their hashes."""
+        self.kinds: dict[int, RpcCallKind] = {}
+        """The kinds of calls that are made and answered, by call type."""
+
+    def __iter__(self) -> Iterator[ServiceDefinition]:
+        return (definition for definition, _ in self._services.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._services
+
+    def define(self, contract: type[Any]) -> ServiceDefinition:
+        """Read a contract, once.
+
+        Raises:
+            RpcContractError: If it can't be one.
+        """
+        definition = self._definitions.get(contract)
+        if definition is None:
+            definition = ServiceDefinition(contract, self._kind_of)
+            definition.check_types(self._format)
+            self._definitions[contract] = definition
+        return definition
+
+    def add(self, contract: type[Any], implementation: Any) -> None:
+        """Offer a service.
+
+        Raises:
+            RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or its name is taken.
+        """
+        definition = self.define(contract)
+        definition.check_implementation(implementation)
+        if definition.name in self._services:
+            raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
+        self._check_names(definition)
+        self._services[definition.name] = (definition, implementation)
+        for name, method in definition.methods.items():
+            self._methods[name] = served = ServedMethod(self._hub, method, implementation)
+            self.handlers[name] = served.receive
+            for known_as in all_legacy_wire_names(method):
+                self.names.add(known_as)
+
+    def _check_names(self, definition: ServiceDefinition) -> None:
+        """Refuse a method that would be called by the old name of another one."""
+        taken = {
+            name: served.definition
+            for served in self._methods.values()
+            for name in all_legacy_wire_names(served.definition)
+        }
+        for method in definition.methods.values():
+            for name in all_legacy_wire_names(method):
+                other = taken.setdefault(name, method)
+                if other is not method:
+                    raise RpcContractError(method.full_name, f"{other.full_name} is or was called {name!r}, too")
+
+    def add_kind(self, kind: RpcCallKind) -> None:
+        """Take and make calls of a kind."""
+        self.kinds[kind.call_type] = kind
+        self.handlers.update(kind.system_methods())
+
+    def implementation(self, contract: type[C]) -> C:
+        """Return who answers the calls of a contract.
+
+        Raises:
+            RpcServiceNotFound: If nobody does.
+        """
+        definition = self.define(contract)
+        try:
+            implementation: C = self._services[definition.name][1]
+        except KeyError:
+            raise RpcServiceNotFound(definition.name, tuple(self._services)) from None
+        return implementation
+
+    def served(self, method: MethodDefinition) -> ServedMethod:
+        """Return what answers the calls of a method.
+
+        Raises:
+            RpcServiceNotFound: If nothing does.
+        """
+        served = self._methods.get(method.wire_name)
+        if served is None:
+            raise RpcServiceNotFound(method.contract.__name__, tuple(self._services))
+        return served
+
+    def handlers_for(self, versions: VersionSet) -> Mapping[str, MessageHandler]:
+        """Return what takes the messages of a peer, by the wire names that its version of the API has."""
+        version = versions[API_SCOPE]
+        old: dict[str, MessageHandler] = {}
+        for served in self._methods.values():
+            name = legacy_wire_name(served.definition, version)
+            if name is not None:
+                old[name] = served.receive
+        return ChainMap(old, self.handlers) if old else self.handlers
