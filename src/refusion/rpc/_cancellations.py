@@ -3,6 +3,8 @@
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
+from refusion._base._clock import current_clock
+
 from .protocol._handshake import PeerChange
 from .protocol._message import RpcMessage
 from .protocol._system_calls import CANCEL
@@ -12,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cancellations"]
 
-_PERIODS: Final = 3
-"""How many keep-alive periods a cancellation is remembered: by then a link that has lost it was dropped."""
-
 _MAX_REMEMBERED: Final = 65_536
 """How many are remembered at most; of more the oldest aren't said again."""
 
@@ -23,36 +22,37 @@ _MAX_REMEMBERED: Final = 65_536
 class Cancellations:
     """Says that calls have ended here, and says it again on the next connection if it may have been lost.
 
-    Otherwise a handler would go on for nobody, and a server would keep on telling of a value that nobody has.
+    Otherwise a handler would go on for nobody, and a server would keep on telling of a value that nobody has. It is
+    remembered until a link that has lost it would have been dropped for its silence.
     """
 
     def __init__(self, peer: "RpcPeer") -> None:
         self._peer = peer
-        self._period = 0
-        self._recent: deque[tuple[int, int]] = deque(maxlen=_MAX_REMEMBERED)
+        self._retention = peer.limits.keep_alive_timeout + peer.limits.keep_alive_period
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_MAX_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def say(self, call_id: int) -> None:
         """Cancel a call that was sent."""
-        self._recent.append((self._period, call_id))
+        self._recent.append((current_clock().now(), call_id))
         self._peer.post(RpcMessage(CANCEL, call_id))
 
     def link_ready(self, change: PeerChange) -> None:
         """Be told of a new connection."""
         if change is PeerChange.UNCHANGED:
-            for _, call_id in self._recent:
-                self._peer.post(RpcMessage(CANCEL, call_id))
-            self._recent = deque(((self._period, call_id) for _, call_id in self._recent), _MAX_REMEMBERED)
+            again, self._recent = self._recent, deque(maxlen=_MAX_REMEMBERED)
+            for _, call_id in again:
+                self.say(call_id)
         else:
             self._recent.clear()
 
     def period_passed(self) -> None:
         """Be told that a keep-alive period has passed with a link."""
-        self._period += 1
+        oldest = current_clock().now() - self._retention
         recent = self._recent
-        while recent and recent[0][0] <= self._period - _PERIODS:
+        while recent and recent[0][0] < oldest:
             recent.popleft()
 
     def clear(self) -> None:

@@ -82,9 +82,9 @@ async def test_a_cancellation_is_forgotten_after_a_while_with_a_link(world: Worl
     await settle()
     call.cancel()
     await settle()
-    await world.clock.advance(29)
+    await world.clock.advance(34)
     assert len(world.peer.cancellations) == 1
-    await world.clock.advance(2)
+    await world.clock.advance(12)
     assert len(world.peer.cancellations) == 0
 
 
