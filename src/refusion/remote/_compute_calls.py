@@ -157,6 +157,11 @@ class InboundComputeCall(InboundCall):
         if self._is_over:
             self._post_invalidation()
 
+    def make_up(self) -> None:
+        if self._is_over:
+            # Whether the answer has arrived isn't known either.
+            self.repeat(CallStage.WAITING)
+
     def cancel(self) -> None:
         super().cancel()
         if self._unsubscribe is not None:
