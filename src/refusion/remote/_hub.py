@@ -1,5 +1,6 @@
 """`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
 
+from ssl import SSLContext
 from typing import Any
 
 from refusion.compute import ComputeMethod
@@ -36,9 +37,10 @@ class FusionHub(RpcHub):
         format: str = "msgpack6c",
         limits: RpcLimits | None = None,
         error_filter: ErrorFilter | None = None,
+        ssl: SSLContext | None = None,
     ) -> None:
         """Create a hub; see `RpcHub` for the arguments and errors."""
-        super().__init__(transport=transport, format=format, limits=limits, error_filter=error_filter)
+        super().__init__(transport=transport, format=format, limits=limits, error_filter=error_filter, ssl=ssl)
         self.add_call_kind(ComputeCallKind())
 
     def kind_of(self, attribute: Any) -> int:

@@ -160,7 +160,7 @@ class RpcClientPeer(RpcPeer):
         """Connect and stay connected; returns why that has ended, and after how many seconds."""
         link = Link(self)
         try:
-            await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
+            await self.hub.network.connect(self._connect_url(), link, self.limits.transport, self.hub.ssl)
         except RpcConnectError as error:
             return error, 0.0
         except Exception as error:

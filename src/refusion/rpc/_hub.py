@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Self, TypeVar
 
 from refusion._base._clock import current_clock
@@ -56,6 +57,7 @@ class RpcHub:
         format: str = "msgpack6c",
         limits: RpcLimits | None = None,
         error_filter: ErrorFilter | None = None,
+        ssl: SSLContext | None = None,
     ) -> None:
         """Create a hub.
 
@@ -66,6 +68,8 @@ class RpcHub:
             limits: Sizes and times.
             error_filter: Says what of the errors of handlers is sent; by default all of it, or where the
                 environment says `REFUSION_ENV=production` only what was made to be seen, see `hide_internals`.
+            ssl: How its clients verify servers at `wss://`, and the certificate that they show, if any; by default
+                servers have to be trusted by the system. Servers have theirs from `serve`.
 
         Raises:
             RpcUnsupportedFormat: If there is no such format.
@@ -75,6 +79,8 @@ class RpcHub:
         """The identity of this hub on the wire."""
         self.limits: RpcLimits = limits or RpcLimits()
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
+        self.ssl: SSLContext | None = ssl
+        """How clients of this hub verify servers."""
         self.method_names: MethodNames = MethodNames()
         self.call_kinds: dict[int, RpcCallKind] = {}
         """The kinds of calls that are made and answered, by call type."""
@@ -226,13 +232,14 @@ class RpcHub:
         """Return the peer for a URL, which starts to connect when it is new.
 
         Raises:
-            ValueError: If the URL isn't one of a WebSocket.
+            ValueError: If the URL isn't one that the transport connects to, as `ws://` or `wss://`.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
         peer = self._client_peers.get(url)
         if peer is None:
-            if not url.startswith(("ws://", "wss://")):
-                raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
+            if url.partition("://")[0] not in self.network.schemes:
+                schemes = " or ".join(f"{scheme}://" for scheme in self.network.schemes)
+                raise ValueError(f"a peer is reached at {schemes}, not at {url!r}")
             self._check_open()
             peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
         return peer
@@ -242,18 +249,19 @@ class RpcHub:
         """The clients that are connected, or were so not long ago."""
         return tuple(self._server_peers.values())
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+    async def serve(self, host: str = "127.0.0.1", port: int = 0, *, ssl: SSLContext | None = None) -> Server:
         """Start to listen for clients; the hub closes the server when it is closed itself.
 
         Args:
             host: The address to listen at.
             port: The port; 0 takes a free one.
+            ssl: The certificate of the server, so that clients connect at `wss://`; by default nothing is encrypted.
 
         Raises:
             OSError: If it can't listen there.
         """
         self._check_open()
-        server = await self.network.listen(host, port, self.accept, self.limits.transport)
+        server = await self.network.listen(host, port, self.accept, self.limits.transport, ssl)
         self._servers.append(server)
         return server
 

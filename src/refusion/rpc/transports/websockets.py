@@ -7,6 +7,7 @@ has keep-alives, and only those count.
 import asyncio
 import weakref
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -73,9 +74,10 @@ _tasks: set[asyncio.Task[None]] = set()
 
 @final
 class _Server(Server):
-    def __init__(self, accept: Accept, limits: TransportLimits) -> None:
+    def __init__(self, accept: Accept, limits: TransportLimits, ssl: SSLContext | None) -> None:
         self._accept = accept
         self._limits = limits
+        self._ssl = ssl
         self._receivers: weakref.WeakKeyDictionary[ServerConnection, Receiver | Rejection] = weakref.WeakKeyDictionary()
         self._server: WebSocketsServer | None = None
         self._host = ""
@@ -87,6 +89,7 @@ class _Server(Server):
             self._handle,
             host,
             port,
+            ssl=self._ssl,
             process_request=self._process_request,
             compression=None,
             ping_interval=None,
@@ -103,7 +106,7 @@ class _Server(Server):
 
     @property
     def url(self) -> str:
-        return server_url(self._host, self._port)
+        return server_url(self._host, self._port, is_encrypted=self._ssl is not None)
 
     async def aclose(self) -> None:
         server, self._server = self._server, None
@@ -134,10 +137,13 @@ class _Server(Server):
 class WebSocketsNetwork(Network):
     """Connects and listens with the `websockets` library."""
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         try:
             connection: ClientConnection = await connect(
                 url,
+                ssl=(ssl or True) if url.startswith("wss:") else None,
                 compression=None,
                 ping_interval=None,
                 open_timeout=limits.connect_timeout,
@@ -152,7 +158,9 @@ class WebSocketsNetwork(Network):
         task.add_done_callback(_tasks.discard)
         return transport
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
-        server = _Server(accept, limits)
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
+        server = _Server(accept, limits, ssl)
         await server.start(host, port)
         return server
