@@ -381,22 +381,25 @@ async def test_faults_in_memory_happen_to_the_frame_that_is_named() -> None:
         await network.connect("ws://memory:1", Recorder(), LIMITS)
 
 
-async def test_a_cancelled_connect_leaves_no_connection() -> None:
+@pytest.mark.parametrize("turns", [0, 1, 3, 6, 12])
+@pytest.mark.parametrize("name", ["websockets", "picows"])
+async def test_a_cancelled_connect_leaves_no_connection(name: str, turns: int) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        for name in ("websockets", "picows"):
-            connecting = asyncio.create_task(
-                get_network(name).connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", Recorder(), LIMITS)
-            )
-            accepted, _ = await asyncio.to_thread(silent.accept)
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
+        connecting = asyncio.create_task(
+            get_network(name).connect(f"ws://127.0.0.1:{silent.getsockname()[1]}", Recorder(), LIMITS)
+        )
+        accepted, _ = await asyncio.to_thread(silent.accept)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        with accepted:
             accepted.settimeout(5)
             while await asyncio.to_thread(accepted.recv, 4_096):
                 pass
-            accepted.close()
 
 
 async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:

@@ -6,7 +6,9 @@ frames can be corrupted under backpressure.
 """
 
 import asyncio
+import socket
 import struct
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Final, final
 
@@ -15,6 +17,7 @@ from picows import (
     WSFrame,
     WSListener,
     WSMsgType,
+    WSParsedURL,
     WSTransport,
     WSUpgradeRequest,
     WSUpgradeResponse,
@@ -216,24 +219,68 @@ class _Server(Server):
 
 
 @final
+class _Dialer:
+    """Makes the TCP connection, and ends it if it isn't wanted any more.
+
+    When a connect is cancelled while the server is silent, picows leaves the connection open.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    async def connect(self, url: WSParsedURL) -> socket.socket:
+        """Return a socket that is connected to one of the addresses of the host."""
+        loop = asyncio.get_running_loop()
+        errors: list[OSError] = []
+        addresses = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in addresses:
+            connecting = socket.socket(family, kind, protocol)
+            try:
+                connecting.setblocking(False)
+                await loop.sock_connect(connecting, address)
+            except OSError as error:
+                connecting.close()
+                errors.append(error)
+            except BaseException:
+                connecting.close()
+                raise
+            else:
+                self._sockets.append(connecting)
+                return connecting
+        raise errors[-1]
+
+    def hang_up(self) -> None:
+        """Let the connection end; whoever has taken over the socket notices and closes it."""
+        for connected in self._sockets:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+
+@final
 class PicowsNetwork(Network):
     """Connects and listens with picows."""
 
     async def connect(
         self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
     ) -> Transport:
+        dialer = _Dialer()
         try:
             async with asyncio.timeout(limits.connect_timeout):
                 _, listener = await ws_connect(
                     lambda: _Connection(receiver, limits),
                     url,
                     ssl_context=ssl,
+                    socket_factory=dialer.connect,
                     websocket_handshake_timeout=limits.connect_timeout,
                     max_frame_size=limits.max_frame_bytes,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
                 )
         except (OSError, WSError, TimeoutError, ValueError) as error:
+            dialer.hang_up()
             raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
+        except BaseException:
+            dialer.hang_up()
+            raise
         assert isinstance(listener, _Connection)  # noqa: S101  # made right above
         return listener
 
