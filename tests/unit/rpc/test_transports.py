@@ -28,6 +28,7 @@ from refusion.rpc.transports import (
 )
 from refusion.rpc.transports.asgi import RpcEndpoint
 from refusion.rpc.transports.memory import Direction, Fault, MemoryNetwork
+from samples.tcp_transport import TcpNetwork
 
 LIMITS = TransportLimits(high_water=64 * 1024, low_water=16 * 1024, connect_timeout=5, close_timeout=2)
 GUARD = 20
@@ -147,7 +148,7 @@ def contexts() -> tuple[SSLContext, SSLContext]:
     return certificate, trust
 
 
-NETWORKS = ("memory", "websockets", "picows", "asgi", "websockets+tls", "picows+tls")
+NETWORKS = ("memory", "websockets", "picows", "asgi", "tcp", "websockets+tls", "picows+tls", "tcp+tls")
 
 
 @pytest.fixture(params=NETWORKS)
@@ -155,7 +156,16 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     async def nothing() -> None: ...
 
     name, _, tls = request.param.partition("+")
-    network = MemoryNetwork() if name == "memory" else get_network("websockets" if name == "asgi" else name)
+    network: Network
+    match name:
+        case "memory":
+            network = MemoryNetwork()
+        case "tcp":
+            network = TcpNetwork()
+        case "asgi":
+            network = get_network("websockets")
+        case _:
+            network = get_network(name)
     certificate, trust = contexts() if tls else (None, None)
     stage = Stage(network, "", 0, [], nothing, lambda _: Recorder(), [], trust)
     async with asyncio.timeout(GUARD):
@@ -336,8 +346,8 @@ async def test_garbage_on_the_port_kills_nobody(stage: Stage, garbage: bytes) ->
 
 
 async def test_a_message_of_several_fragments_arrives_as_one_frame(stage: Stage) -> None:
-    if isinstance(stage.network, MemoryNetwork):
-        pytest.skip("there are no fragments in memory")
+    if isinstance(stage.network, (MemoryNetwork, TcpNetwork)):
+        pytest.skip("there are no fragments but in WebSockets")
     from websockets.asyncio.client import connect
 
     async with connect(stage.url, compression=None, ssl=stage.ssl) as raw:

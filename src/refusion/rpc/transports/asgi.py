@@ -92,30 +92,27 @@ class _AsgiTransport(QueuedTransport):
         self._receive = receive
         self._send = send
 
-    async def _read(self) -> tuple[bytes, bool] | None:
+    async def read_frame(self) -> tuple[bytes, bool] | None:
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self._outcome = (message.get("code") or CLOSE_ABNORMAL, message.get("reason") or "")
+            self.outcome = (message.get("code") or CLOSE_ABNORMAL, message.get("reason") or "")
             return None
         data = message.get("bytes")
         return (data, False) if data is not None else (message["text"].encode(), True)
 
-    async def _write(self, frame: bytes) -> None:
-        if self._receiver.is_text:
+    async def write_frame(self, frame: bytes) -> None:
+        if self.receiver.is_text:
             await self._send({"type": "websocket.send", "text": frame.decode()})
         else:
             await self._send({"type": "websocket.send", "bytes": frame})
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def end(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         # ASGI has no way to cut a connection; ending the application does it.
-        if self._reader is not None:
-            self._reader.cancel()
-
-    def _close_outcome(self) -> tuple[int, str]:
-        return self._outcome
+        if self._read_task is not None:
+            self._read_task.cancel()
 
 
 _UPGRADE_REQUIRED: Final = Response(

@@ -4,7 +4,6 @@ Compression is off: frames are small and formats have their own. So are the libr
 has keep-alives, and only those count.
 """
 
-import asyncio
 import weakref
 from http import HTTPStatus
 from ssl import SSLContext
@@ -43,33 +42,28 @@ class _WebSocketTransport(QueuedTransport):
         self._connection = connection
         self._set_max_size()
 
-    async def _read(self) -> tuple[bytes, bool] | None:
+    async def read_frame(self) -> tuple[bytes, bool] | None:
         self._set_max_size()
         try:
             data = await self._connection.recv()
         except ConnectionClosed:
+            code = self._connection.close_code
+            self.outcome = (CLOSE_ABNORMAL if code is None else code), self._connection.close_reason or ""
             return None
         return (data.encode(), True) if isinstance(data, str) else (data, False)
 
-    async def _write(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=self._receiver.is_text)
+    async def write_frame(self, frame: bytes) -> None:
+        await self._connection.send(frame, text=self.receiver.is_text)
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def end(self, code: int, reason: str) -> None:
         await self._connection.close(code, reason)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         self._connection.transport.abort()
-
-    def _close_outcome(self) -> tuple[int, str]:
-        code = self._connection.close_code
-        return (CLOSE_ABNORMAL if code is None else code), self._connection.close_reason or ""
 
     def _set_max_size(self) -> None:
         # A stranger's first message is kept small; after the handshake the receiver allows more.
-        self._connection.protocol.max_message_size = self._receiver.max_frame_bytes
-
-
-_tasks: set[asyncio.Task[None]] = set()
+        self._connection.protocol.max_message_size = self.receiver.max_frame_bytes
 
 
 @final
@@ -153,9 +147,7 @@ class WebSocketsNetwork(Network):
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
             raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
         transport = _WebSocketTransport(connection, receiver, limits)
-        task = asyncio.create_task(transport.run(), name="rpc connection")
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        transport.start()
         return transport
 
     async def listen(
