@@ -52,9 +52,7 @@ class TcpNetwork(Network):
             async with asyncio.timeout(limits.connect_timeout):
                 reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=ssl)
                 write_message(writer, HELLO, f"{parts.path}?{parts.query}".encode())
-                kind, answer = await read_message(reader, _MAX_HELLO)
-            if kind != HELLO:
-                raise ConnectionError(answer.decode(errors="replace"))
+                await _read_welcome(reader)
         except (*_CONNECTION_LOST, ValueError) as error:
             _abort(writer)
             raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}") from error
@@ -183,6 +181,12 @@ async def read_message(reader: StreamReader, max_bytes: int) -> tuple[int, bytes
     if size > max_bytes:
         raise MessageTooLarge(f"a message of {size:,} bytes, and {max_bytes:,} is the limit")
     return kind, await reader.readexactly(size)
+
+
+async def _read_welcome(reader: StreamReader) -> None:
+    kind, answer = await read_message(reader, _MAX_HELLO)
+    if kind != HELLO:
+        raise ConnectionError(answer.decode(errors="replace"))
 
 
 def _abort(writer: StreamWriter | None) -> None:
