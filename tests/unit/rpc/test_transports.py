@@ -89,6 +89,9 @@ class Stage:
             self.servers.append(outcome)
         return outcome
 
+    async def aclose(self) -> None:
+        """Take the part of a hub under uvicorn."""
+
     async def connect(self, receiver: Recorder | None = None) -> tuple[Recorder, Recorder]:
         client = receiver or Recorder()
         await self.network.connect(f"{self.url}?clientId=me&f=x", client, LIMITS, self.ssl)
@@ -413,7 +416,14 @@ async def test_a_cancelled_connect_leaves_no_connection(name: str, turns: int) -
 
 
 async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
-    endpoint = RpcEndpoint(None)  # type: ignore
+    class Hub:
+        closed_after: list[str] | None = None
+
+        async def aclose(self) -> None:
+            self.closed_after = [message["type"] for message in sent]
+
+    hub = Hub()
+    endpoint = RpcEndpoint(hub)  # type: ignore
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -429,6 +439,7 @@ async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
     sent.clear()
     await endpoint({"type": "lifespan"}, receive, send)
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert hub.closed_after == ["lifespan.startup.complete"]
     with pytest.raises(ValueError, match="type 'smtp'"):
         await endpoint({"type": "smtp"}, receive, send)
 
