@@ -93,6 +93,9 @@ class Stage:
             self.servers.append(outcome)
         return outcome
 
+    async def aclose(self) -> None:
+        """Take the part of a hub under uvicorn."""
+
     async def connect(self, receiver: Recorder | None = None) -> tuple[Recorder, Recorder]:
         client = receiver or Recorder()
         await self.network.connect(f"{self.url}?clientId=me&f=x", client, LIMITS, self.ssl)
@@ -537,7 +540,15 @@ async def test_a_host_is_looked_up_and_its_addresses_tried_in_turn(monkeypatch: 
 
 
 async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
-    endpoint = RpcEndpoint(RpcHub())  # type: ignore
+    class Hub(RpcHub):
+        closed_after: list[str] | None = None
+
+        async def aclose(self, *, drain_timeout: float | None = None) -> None:
+            self.closed_after = [message["type"] for message in sent]
+            await super().aclose(drain_timeout=drain_timeout)
+
+    hub = Hub()
+    endpoint = RpcEndpoint(hub)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -553,6 +564,7 @@ async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
     sent.clear()
     await endpoint({"type": "lifespan"}, receive, send)
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert hub.closed_after == ["lifespan.startup.complete"]
     with pytest.raises(ValueError, match="type 'smtp'"):
         await endpoint({"type": "smtp"}, receive, send)
 

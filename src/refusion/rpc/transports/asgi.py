@@ -28,13 +28,18 @@ class AcceptingHub(ServingHub, Protocol):
         """Decide about a client."""
         ...
 
+    async def aclose(self) -> None:
+        """End everything, because the server stops."""
+        ...
+
 
 @final
 class RpcEndpoint:
     """An ASGI application through which clients reach the services of a hub.
 
     It takes WebSockets at any path that it is mounted at, and below `/rpc/http` plain HTTP; see
-    `RpcHttpEndpoint`.
+    `RpcHttpEndpoint`. Where it is the whole application it closes the hub when the server stops; mounted in another
+    one it isn't told, so the lifespan of that one has to.
 
     Example:
         ```python
@@ -74,7 +79,7 @@ class RpcEndpoint:
                 else:
                     await respond(send, _UPGRADE_REQUIRED, is_head=scope["method"] == "HEAD")
             case "lifespan":
-                await follow_lifespan(receive, send)
+                await follow_lifespan(receive, send, self._hub.aclose)
             case other:
                 raise ValueError(f"an RPC endpoint can't serve ASGI connections of type {other!r}")
 
