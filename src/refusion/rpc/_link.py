@@ -296,7 +296,7 @@ class Link(Receiver):
         for message in messages:
             if self._awaits_writable or self._awaits_calls:
                 # The rest of a frame is no less of a flood than the next frame.
-                rest = self._backlog = deque(()) if self._backlog is None else self._backlog
+                rest = self._backlog = deque() if self._backlog is None else self._backlog
                 rest.extendleft(reversed([message, *messages]))
                 return
             if self.handshake is None:
