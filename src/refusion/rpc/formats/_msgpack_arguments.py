@@ -1,6 +1,6 @@
 """Argument data in MessagePack: values one after another, without an array header around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, final
 
@@ -57,8 +57,9 @@ class _PlainArguments(ArgumentCodec):
         self._header_size = len(self._header)
         self._must_write_spans = declared.has_spans
         self._conversion = Conversion(declared)
-        self._decode_typed = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire).decode
-        self._decode = self._decode_typed
+        decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire)
+        self._decode_typed: Callable[[bytes], tuple[Any, ...]] = decoder.decode
+        self._decode: Callable[[bytes], tuple[Any, ...]] = self._decode_typed
         if declared.must_convert:
             self._decode = self._decode_untyped
         elif declared.has_anything:

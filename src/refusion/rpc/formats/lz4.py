@@ -23,7 +23,7 @@ _BLOCK_BYTES: Final = 16_384
 """What a block holds at most, uncompressed."""
 _SMALL_BLOCK_BYTES: Final = 1_024
 _MAX_SMALL_BLOCKS: Final = 256
-"""Each block costs something, whatever is in it. Encoders fill all but the last one, with no less than 1 KiB in .NET."""
+"""Each block costs something, whatever is in it. Encoders fill all but the last one, .NET's with 1 KiB at least."""
 _WINDOW_BYTES: Final = 65_536
 """How far back LZ4 refers."""
 _MIN_FRAME_BYTES: Final = 512
