@@ -14,7 +14,7 @@ import pytest
 
 from refusion import FusionHub
 from refusion._base._retries import RetryDelays
-from refusion.rpc import RpcClientPeer, RpcConnectionKind, RpcLimits, RpcRemoteError
+from refusion.rpc import RpcChannel, RpcClientPeer, RpcConnectionKind, RpcLimits, RpcRemoteError
 
 from .contracts import HAS_STREAMS, BasicApi, CallerApi, CounterApi, Point, RpcStream, ValueApi
 from .runs import Process, missing, running, typescript_server
@@ -356,3 +356,11 @@ async def test_a_stream_of_a_server_that_forgets_fails(peer: RpcClientPeer, coun
         async for number in stream:
             if number == 3:
                 await cut(peer)
+
+
+async def test_a_channel_carries_bytes_both_ways(hub: FusionHub, peer: RpcClientPeer) -> None:
+    with RpcChannel(hub, "ITelemetry") as channel:
+        messages = [bytes(range(256)), b"", *[b"%d" % number for number in range(100)], bytes(100_000)]
+        for message in messages:
+            await channel.send(peer, message)
+        assert [await channel.receive() for _ in messages] == [(peer, message) for message in messages]

@@ -94,7 +94,7 @@ async def test_it_is_reached_within_a_framework_and_stops_with_it(framework: str
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_page_shows_what_runs(framework: str) -> None:
     source = (ROOT / "samples" / "serving" / f"with_{framework}.py").read_text()
-    shown = [block for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
+    shown = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in shown if f"# samples/serving/with_{framework}.py" in block]
     for piece in re.split(r"\n\n\n", block.partition("\n")[2].strip()):
         assert piece.strip() in source, piece
