@@ -120,6 +120,7 @@ class RpcHub:
         self._routed_peers = RoutedPeers(self)
         self._invocations = Invocations(self)
         self._closers: set[asyncio.Task[Any]] = set()
+        self._draining: list[asyncio.Task[None]] = []
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -347,6 +348,7 @@ class RpcHub:
         task = asyncio.current_task()
         if task is not None:
             self._closers.add(task)
+            self._drain_anew()
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
@@ -411,12 +413,27 @@ class RpcHub:
         peers = [*self.clients, *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
-        draining = [asyncio.create_task(peer.drain(self._closers), name="rpc drain peer") for peer in peers]
-        draining.append(asyncio.create_task(self._invocations.drain(self._closers), name="rpc drain hub"))
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            self._drain_anew()
+
         clock = current_clock()
-        timer = clock.call_at(clock.now() + seconds, lambda: [task.cancel() for task in draining])
-        await asyncio.wait(draining)
+        timer = clock.call_at(clock.now() + seconds, end)
+        while not is_over:
+            waits = [self._invocations.drain(self._closers), *[peer.drain(self._closers) for peer in peers]]
+            self._draining = [asyncio.create_task(wait, name="rpc drain") for wait in waits]
+            await asyncio.wait(self._draining)
+            if not any(task.cancelled() for task in self._draining):
+                break
         timer.cancel()
+
+    def _drain_anew(self) -> None:
+        """See again what is to be waited for."""
+        for task in self._draining:
+            task.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
         self._routed_peers.cancel()

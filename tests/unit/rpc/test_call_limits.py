@@ -129,13 +129,6 @@ class JobsWorld(World):
         self._stack.callback(setattr, RpcPeer, "post", post)
         return messages
 
-        def note(message: RpcMessage) -> None:
-            messages.append(message)
-            post(message)
-
-        self.peer.post = note  # type: ignore[method-assign]
-        return messages
-
 
 @pytest.fixture
 async def world(clock: VirtualClock) -> AsyncIterator[JobsWorld]:
