@@ -5,9 +5,11 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-to-bench
+FUZZ_READY := $(VENV)/.ready-to-fuzz
+MINUTES ?= 5
 ARGS ?=
 
-.PHONY: help demo test check format bench bench-rpc bench-connections interop clean
+.PHONY: help demo test schedules check fuzz format bench bench-rpc bench-connections interop clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,13 +22,24 @@ test: $(READY)  ## all tests, with the coverage floors
 	$(BIN)/python -m pytest -q --cov --cov-report= -p no:cacheprovider $(ARGS)
 	@$(if $(ARGS),,$(BIN)/python tests/coverage_floor.py)
 
-check: $(READY)  ## format, lint, types, layers
+schedules: $(READY)  ## 10,000 random schedules of calls and broken links, in two processes
+	@for half in 1 2; do \
+		REFUSION_SCHEDULES=5000 $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/rpc/test_random_links.py & \
+		running="$$running $$!"; \
+	done; \
+	for process in $$running; do wait $$process || failed=1; done; test -z "$$failed"
+
+check: $(READY) $(FUZZ_READY)  ## format, lint, types, layers, and every fuzzer for a moment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python tests/typing/run.py
+	$(BIN)/python -m fuzzing.run --seconds 1 --fresh --seed 1
+
+fuzz: $(FUZZ_READY)  ## each fuzzer for MINUTES=5, one after another; ARGS="--jobs 2 http" for two at a time, or for some
+	$(BIN)/python -m fuzzing.run --seconds $$(( $(MINUTES) * 60 )) $(ARGS)
 
 format: $(READY)  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only -q .
@@ -60,6 +73,15 @@ $(READY): pyproject.toml
 		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1" && \
 		$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]" --group dev; \
 	fi
+	@touch $@
+
+# atheris has no wheel for some interpreters and platforms; then fuzzers do without, and say so.
+$(FUZZ_READY): $(READY) pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install -q --only-binary atheris --python $(BIN)/python --group fuzz; \
+	else \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --only-binary atheris --group fuzz; \
+	fi || echo "atheris can't be installed here"
 	@touch $@
 
 # What only benchmarks need isn't installed for tests.

@@ -7,28 +7,9 @@ __all__ = ["Choices", "mutated"]
 
 T = TypeVar("T")
 
-_NUMBERS = (
-    0,
-    1,
-    2,
-    3,
-    29,
-    30,
-    31,
-    60,
-    61,
-    62,
-    127,
-    128,
-    255,
-    1_024,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**53,
-    2**63 - 1,
-    2**64 - 1,
-)
+_SMALL = (0, 1, 2, 3, 29, 30, 31, 60, 61, 62, 127, 128, 255, 1_024)
+_LARGE = (2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**64 - 1)
+_NUMBERS = (*_SMALL, *_LARGE)
 
 
 class Choices:
@@ -72,9 +53,9 @@ class Choices:
             return self.byte()
         if kind == 2:
             return self.pick(_NUMBERS)
-        return int.from_bytes(self.bytes(8), "little")
+        return int.from_bytes(self.take(8), "little")
 
-    def bytes(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes:
         """Return that many bytes, or what is left."""
         taken = self._data[self._position : self._position + count]
         self._position += len(taken)
@@ -82,7 +63,7 @@ class Choices:
 
     def some_bytes(self, limit: int = 64) -> bytes:
         """Return a few bytes."""
-        return self.bytes(self.below(limit))
+        return self.take(self.below(limit))
 
     def text(self, limit: int = 24) -> str:
         """Return a short text."""
@@ -90,7 +71,7 @@ class Choices:
 
     def rest(self) -> bytes:
         """Return everything that is left."""
-        return self.bytes(len(self._data))
+        return self.take(len(self._data))
 
 
 def mutated(data: bytes, choices: Choices) -> bytes:

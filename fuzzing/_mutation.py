@@ -6,6 +6,9 @@ from random import Random
 __all__ = ["Mutator"]
 
 _EDGES = (0x00, 0x01, 0x1E, 0x1F, 0x0A, 0x7F, 0x80, 0xC0, 0xC1, 0xDF, 0xFF)
+_STEPS = (1, 1, 1, 2, 2, 3, 4, 8)
+"""How many changes one input has: mostly few, so that it is nearly right."""
+
 _MAX_KEPT = 2_000
 
 
@@ -23,7 +26,7 @@ class Mutator:
         """Return a new input."""
         random = self._random
         data = bytearray(random.choice(self._pool))
-        for _ in range(1 << random.randrange(5)):
+        for _ in range(random.choice(_STEPS)):
             self._mutate(data)
         result = bytes(data[: self._max_bytes])
         if random.random() < 0.05:

@@ -60,7 +60,7 @@ async def _serve(choices: Choices) -> None:
             return parts.pop(0)
         if is_cut:
             return {"type": "http.disconnect"}
-        await LOOP.forever()
+        return await LOOP.forever()
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -39,7 +39,7 @@ def _check_any(format_: RpcFormat, choices: Choices) -> None:
 
 
 def _check_round_trip(format_: RpcFormat, choices: Choices) -> None:
-    """What is packed comes out as it was, over many frames; spoilt frames don't come out as something else unnoticed."""
+    """What is packed comes out as it was, over many frames."""
     encoder, decoder = format_.frame_encoder(is_server=True), _decoder(format_)
     assert encoder is not None
     while not choices.is_over:

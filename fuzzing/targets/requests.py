@@ -10,7 +10,6 @@ from fuzzing._loop import LOOP
 from fuzzing._vectors import vectors
 from refusion.rpc import RpcHub
 from refusion.rpc.protocol import reconnect_proof
-from refusion.rpc.protocol._handshake import Handshake
 from refusion.rpc.transports import Rejection, allow_origins, same_origin, same_origin_with_cookies
 from refusion.rpc.transports._serving import connection_request
 from refusion.rpc.transports.memory import MemoryNetwork
@@ -56,9 +55,10 @@ def _check_proofs(choices: Choices) -> None:
 async def _come_back(choices: Choices) -> None:
     with VirtualClock():
         async with RpcHub(transport=MemoryNetwork(), require_reconnect_proof=choices.one_in(2)) as hub:
-            link: Any = hub.accept(connection_request("/rpc/ws?clientId=a&f=json5np", (), "fuzzing"))
-            peer = link.peer
-            peer.link_ready(link, Handshake("peer", "hub", 1))
+            first: Any = hub.accept(connection_request("/rpc/ws?clientId=a&f=json5np", (), "fuzzing"))
+            peer = first.peer
+            # As if it had connected, said something, and gone.
+            peer._is_acquainted = True
             last, is_proved = 0, False
             for _ in range(1 + choices.below(6)):
                 counter = choices.pick((str(choices.number()), str(last), str(last + 1), choices.text(), "1" * 5_000))
@@ -69,7 +69,9 @@ async def _come_back(choices: Choices) -> None:
                 has_both = choices.below(4) < 3
                 query = f"c={quote(counter)}&p={quote(proof)}" if has_both else choices.pick(("", "c=1", f"p={proof}"))
                 request = connection_request(f"/rpc/ws?clientId=a&f=json5np&{query}", (), "fuzzing")
-                is_in = not isinstance(hub.accept(request), Rejection)
+                outcome: Any = hub.accept(request)
+                is_in = not isinstance(outcome, Rejection)
+                assert not is_in or (outcome.peer is peer and outcome.is_proved is has_both)
                 if not has_both:
                     assert not is_in or not (query or is_proved or hub.requires_reconnect_proof)
                 elif is_in:

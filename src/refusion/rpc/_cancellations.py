@@ -1,6 +1,6 @@
 """Telling the other side which calls nobody waits for any more, also across a broken link."""
 
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, final
 
 from refusion._base._clock import current_clock
@@ -29,31 +29,32 @@ class Cancellations:
     def __init__(self, peer: "RpcPeer") -> None:
         self._peer = peer
         self._retention = peer.limits.keep_alive_timeout + peer.limits.keep_alive_period
-        self._recent: deque[tuple[float, int]] = deque(maxlen=_MAX_REMEMBERED)
+        # The time of each, the oldest first; an empty deque would be larger.
+        self._recent: OrderedDict[int, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def say(self, call_id: int) -> None:
         """Cancel a call that was sent."""
-        self._recent.append((current_clock().now(), call_id))
+        self._recent[call_id] = current_clock().now()
+        if len(self._recent) > _MAX_REMEMBERED:
+            self._recent.popitem(last=False)
         self._peer.post(RpcMessage(CANCEL, call_id))
 
     def link_ready(self, change: PeerChange) -> None:
         """Be told of a new connection."""
+        again, self._recent = self._recent, OrderedDict()
         if change is PeerChange.UNCHANGED:
-            again, self._recent = self._recent, deque(maxlen=_MAX_REMEMBERED)
-            for _, call_id in again:
+            for call_id in again:
                 self.say(call_id)
-        else:
-            self._recent.clear()
 
     def period_passed(self) -> None:
         """Be told that a keep-alive period has passed with a link."""
         oldest = current_clock().now() - self._retention
         recent = self._recent
-        while recent and recent[0][0] < oldest:
-            recent.popleft()
+        while recent and next(iter(recent.values())) < oldest:
+            recent.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all of them."""

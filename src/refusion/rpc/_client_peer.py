@@ -186,7 +186,7 @@ class RpcClientPeer(RpcPeer):
         """Connect and stay connected; returns why that has ended, and after how many seconds."""
         link, url = Link(self), self._connect_url()
         try:
-            await self.hub.network.connect(url, link, self.limits.transport)
+            await self.hub.network.connect(url, link, self.limits.transport, self.hub.ssl)
         except RpcConnectError as error:
             self._refusals = self._refusals + 1 if error.status == _FORBIDDEN else 0
             if self._refusals >= _MAX_REFUSALS and self._remote_secret is not None:

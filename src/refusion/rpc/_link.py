@@ -102,7 +102,6 @@ class Link(Receiver):
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._is_flush_scheduled = False
-        # Made when something has to wait, and dropped when nothing does: even an empty one is large.
         self._backlog: deque[RpcMessage] | None = None
         self._max_per_turn = peer.limits.messages_per_turn
         self._taken_in_turn = 0
@@ -150,9 +149,7 @@ class Link(Receiver):
         self._taken_in_turn += len(messages)
         if self._taken_in_turn > self._max_per_turn or self._backlog or self._is_held:
             # Others have to have their turn; what is too much waits, and all that comes behind it.
-            if self._backlog is None:
-                self._backlog = deque()
-            self._backlog.extend(messages)
+            self._open_backlog().extend(messages)
             if self._transport is not None:
                 self._transport.pause_reading()
             self._go_on()
@@ -296,8 +293,7 @@ class Link(Receiver):
         for message in messages:
             if self._awaits_writable or self._awaits_calls:
                 # The rest of a frame is no less of a flood than the next frame.
-                rest = self._backlog = deque() if self._backlog is None else self._backlog
-                rest.extendleft(reversed([message, *messages]))
+                self._open_backlog().extendleft(reversed([message, *messages]))
                 return
             if self.handshake is None:
                 if not self._take_handshake(message):
@@ -310,6 +306,12 @@ class Link(Receiver):
                 handler(peer, message)
             else:
                 peer.take_unknown(message)
+
+    def _open_backlog(self) -> deque[RpcMessage]:
+        """Return what waits for its turn; there is one only while something does, since even an empty one is large."""
+        if self._backlog is None:
+            self._backlog = deque()
+        return self._backlog
 
     def _take_turn(self) -> None:
         """Handle as much of what has come as other connections can wait for."""

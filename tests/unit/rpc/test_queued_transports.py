@@ -5,9 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from refusion.rpc.transports import TransportLimits
-from refusion.rpc.transports._queued import QueuedTransport
-from refusion.rpc.transports._transport import CLOSE_ABNORMAL
+from refusion.rpc.transports import CLOSE_ABNORMAL, QueuedTransport, TransportLimits
 from refusion.testing import VirtualClock, settle
 
 from .test_transports import Recorder
@@ -25,21 +23,18 @@ class Pipe(QueuedTransport):
         self.fault: Exception | None = None
         self.closed_with: tuple[int, str] | None = None
 
-    async def _read(self) -> tuple[bytes, bool] | None:
+    async def read_frame(self) -> tuple[bytes, bool] | None:
         return await self.incoming.get()
 
-    async def _write(self, frame: bytes) -> None:
+    async def write_frame(self, frame: bytes) -> None:
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
         self.written.append(frame)
 
-    async def _close(self, code: int, reason: str) -> None:
-        self.closed_with = (code, reason)
+    async def end(self, code: int, reason: str) -> None:
+        self.closed_with = self.outcome = (code, reason)
         self.incoming.put_nowait(None)
-
-    def _close_outcome(self) -> tuple[int, str]:
-        return self.closed_with or (CLOSE_ABNORMAL, "")
 
 
 @pytest.fixture

@@ -57,7 +57,8 @@ class _PlainArguments(ArgumentCodec):
         self._header_size = len(self._header)
         self._must_write_spans = declared.has_spans
         self._conversion = Conversion(declared)
-        self._decode_typed = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire).decode
+        decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(type_, dec_hook=_from_wire)
+        self._decode_typed: Callable[[bytes], tuple[Any, ...]] = decoder.decode
         self._decode: Callable[[bytes], tuple[Any, ...]] = self._decode_typed
         if declared.must_convert:
             self._decode = self._decode_untyped
@@ -91,8 +92,7 @@ class _PlainArguments(ArgumentCodec):
 
     def _decode_anything(self, data: bytes) -> tuple[Any, ...]:
         check_keys(data)
-        values: tuple[Any, ...] = self._decode_typed(data)
-        return values
+        return self._decode_typed(data)
 
     def _decode_untyped(self, data: bytes) -> tuple[Any, ...]:
         check_keys(data)

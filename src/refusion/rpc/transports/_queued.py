@@ -1,8 +1,8 @@
-"""What the transports share whose library writes with `await`: a queue of frames, and a task that writes them."""
+"""The base of transports whose library reads and writes with `await`: a queue of frames, and tasks for both."""
 
 import asyncio
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Final
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
@@ -20,13 +20,15 @@ from ._transport import (
 
 __all__ = ["QueuedTransport"]
 
-_tasks: set[asyncio.Task[None]] = set()
+_running: Final[set[asyncio.Task[None]]] = set()
+"""Event loops hold their tasks weakly."""
 
 
 class QueuedTransport(Transport):
     """Reads in the task that runs it, and writes in another one that is there while there is something to write.
 
-    A subclass says how one frame is read and written, and how the connection is closed or cut.
+    A subclass says how one frame is read and written, and how the connection is ended or cut; the rest of what
+    a transport has to do is done here. Errors of a subclass end the connection.
     """
 
     __slots__ = (
@@ -36,19 +38,23 @@ class QueuedTransport(Transport):
         "_is_cut",
         "_is_paused",
         "_is_writable",
-        "_limits",
-        "_outcome",
         "_queue",
         "_queued_bytes",
-        "_reader",
-        "_receiver",
+        "_read_task",
         "_resumed",
-        "_writer",
+        "_write_task",
+        "limits",
+        "outcome",
+        "receiver",
     )
 
     def __init__(self, receiver: Receiver, limits: TransportLimits) -> None:
-        self._receiver = receiver
-        self._limits = limits
+        self.receiver: Receiver = receiver
+        """Whom the connection is for."""
+        self.limits: TransportLimits = limits
+        """What it may take of memory and time."""
+        self.outcome: tuple[int, str] = (CLOSE_ABNORMAL, "")
+        """The code and reason that the connection was closed with, for a subclass to set when it knows them."""
         self._queue: list[bytes] = []
         self._queued_bytes = 0
         self._is_writable = True
@@ -56,35 +62,37 @@ class QueuedTransport(Transport):
         self._resumed: asyncio.Future[None] | None = None
         self._is_cut = False
         self._closing: tuple[int, str] | None = None
-        self._outcome = (CLOSE_ABNORMAL, "")
         self._closed = Signal()
         self._close_timer: TimerHandle | None = None
-        self._reader: asyncio.Task[Any] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[Any] | None = None
+        self._write_task: asyncio.Task[None] | None = None
 
     # What a subclass does
 
     @abstractmethod
-    async def _read(self) -> tuple[bytes, bool] | None:
-        """Return the next frame and whether it is text; None when the connection is closed."""
+    async def read_frame(self) -> tuple[bytes, bool] | None:
+        """Return the next frame and whether it is text; None when the connection is closed.
+
+        It shouldn't take more memory for a frame than `receiver.max_frame_bytes`, which may change at any time: call
+        `close` with `CLOSE_TOO_LARGE` for a larger one.
+        """
 
     @abstractmethod
-    async def _write(self, frame: bytes) -> None:
-        """Write one frame, waiting while the network doesn't take it."""
+    async def write_frame(self, frame: bytes) -> None:
+        """Write one frame, as text if `receiver.is_text`, and wait while the network doesn't take it."""
 
     @abstractmethod
-    async def _close(self, code: int, reason: str) -> None:
-        """Close the connection in an orderly way."""
+    async def end(self, code: int, reason: str) -> None:
+        """Close the connection in an orderly way, after all frames were written; `read_frame` ends later."""
 
-    def _cut(self) -> None:
-        """Cut the connection; `_read` then ends. What can't do that is read no further."""
+    def cut(self) -> None:
+        """Break the connection, so that `read_frame` ends at once; may be called more than once.
+
+        By default it is read no further: `read_frame` is cancelled. That is for libraries that can't do it otherwise.
+        """
         self._is_cut = True
-        if self._reader is not None:
-            self._reader.cancel()
-
-    @abstractmethod
-    def _close_outcome(self) -> tuple[int, str]:
-        """Return the code and reason that the connection was closed with."""
+        if self._read_task is not None:
+            self._read_task.cancel()
 
     # What the receiver does
 
@@ -93,7 +101,7 @@ class QueuedTransport(Transport):
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
-        if self._queued_bytes >= self._limits.high_water:
+        if self._queued_bytes >= self.limits.high_water:
             self._is_writable = False
         self._start_writer()
 
@@ -117,30 +125,30 @@ class QueuedTransport(Transport):
         # A paused reader would never see the end.
         self.resume_reading()
         clock = current_clock()
-        self._close_timer = clock.call_at(clock.now() + self._limits.close_timeout, self._cut)
+        self._close_timer = clock.call_at(clock.now() + self.limits.close_timeout, self.cut)
 
     def abort(self) -> None:
         self._closing = self._closing or (CLOSE_ABNORMAL, "")
         self.resume_reading()
-        self._cut()
+        self.cut()
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
 
     def start(self) -> None:
         """Carry frames in a task of its own; the receiver has the connection when this returns."""
-        self._receiver.connected(self)
+        self.receiver.connected(self)
         task = asyncio.create_task(self._carry(), name="rpc connection")
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
 
     async def run(self) -> None:
         """Carry frames until the connection is gone; the receiver is told of it at both ends."""
-        self._receiver.connected(self)
+        self.receiver.connected(self)
         await self._carry()
 
     async def _carry(self) -> None:
-        reader = self._reader = asyncio.current_task()
+        reader = self._read_task = asyncio.current_task()
         has_ended = False
         try:
             await self._read_all()
@@ -152,13 +160,13 @@ class QueuedTransport(Transport):
             # How the library has lost the connection is seen in its outcome, not in what it raised.
             return
         finally:
-            self._reader = None
+            self._read_task = None
             if not has_ended:
-                self._cut()
-            await self._end()
+                self.cut()
+            await self._finish()
 
-    async def _end(self) -> None:
-        writer = self._writer
+    async def _finish(self) -> None:
+        writer = self._write_task
         if writer is not None:
             writer.cancel()
             await asyncio.wait([writer])
@@ -166,51 +174,51 @@ class QueuedTransport(Transport):
             self._close_timer.cancel()
         self._queue.clear()
         self._closed.set()
-        self._receiver.disconnected(*self._close_outcome())
+        self.receiver.disconnected(*self.outcome)
 
     async def _read_all(self) -> None:
         while True:
             while self._is_paused:
                 self._resumed = asyncio.get_running_loop().create_future()
                 await self._resumed
-            received = await self._read()
+            received = await self.read_frame()
             if received is None:
                 return
             if self._closing is None:
                 self._deliver(*received)
 
     def _deliver(self, frame: bytes, is_text: bool) -> None:
-        if len(frame) > self._receiver.max_frame_bytes:
+        if len(frame) > self.receiver.max_frame_bytes:
             self.close(CLOSE_TOO_LARGE, "Message too large.")
             return
         try:
-            self._receiver.frame_received(frame, is_text=is_text)
+            self.receiver.frame_received(frame, is_text=is_text)
         except Exception:
-            log_failure("the receiver of a frame", self._receiver)
+            log_failure("the receiver of a frame", self.receiver)
             self.close(CLOSE_INTERNAL_ERROR, "Internal error.")
 
     def _start_writer(self) -> None:
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_all(), name="rpc writer")
+        if self._write_task is None:
+            self._write_task = asyncio.create_task(self._write_all(), name="rpc writer")
 
     async def _write_all(self) -> None:
         try:
             while self._queue:
                 frames, self._queue = self._queue, []
                 for frame in frames:
-                    await self._write(frame)
+                    await self.write_frame(frame)
                     self._written(len(frame))
             if self._closing is not None:
-                await self._close(*self._closing)
+                await self.end(*self._closing)
         except asyncio.CancelledError:
             raise
         except Exception:
-            self._cut()
+            self.cut()
         finally:
-            self._writer = None
+            self._write_task = None
 
     def _written(self, size: int) -> None:
         self._queued_bytes -= size
-        if not self._is_writable and self._queued_bytes <= self._limits.low_water:
+        if not self._is_writable and self._queued_bytes <= self.limits.low_water:
             self._is_writable = True
-            self._receiver.writable()
+            self.receiver.writable()

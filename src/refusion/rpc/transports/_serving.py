@@ -43,7 +43,7 @@ def connection_request(target: str, headers: Iterable[tuple[str, str]], remote: 
     return ConnectionRequest(path, dict(parse_qsl(query, keep_blank_values=True)), lower, remote)
 
 
-def server_url(host: str, port: int) -> str:
+def server_url(host: str, port: int, *, is_encrypted: bool = False) -> str:
     """Return where clients of a server connect."""
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # not bound here
-    return f"ws://{name}:{port}/rpc/ws"
+    return f"{'wss' if is_encrypted else 'ws'}://{name}:{port}/rpc/ws"

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from ssl import SSLContext
 from typing import final
 from urllib.parse import urlsplit
 
@@ -52,7 +53,7 @@ class Fault(Enum):
 
 @final
 class MemoryNetwork(Network):
-    """Connects hubs of one process, by the host and port of their URLs.
+    """Connects hubs of one process, by the host and port of their URLs. It encrypts nothing: nothing leaves it.
 
     Example:
         ```python
@@ -77,7 +78,9 @@ class MemoryNetwork(Network):
             client.lost(CLOSE_ABNORMAL, "cut")
             server.lost(CLOSE_ABNORMAL, "cut")
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         await asyncio.sleep(0)
         parts = urlsplit(url)
         server = self._servers.get(parts.port or 80)
@@ -99,7 +102,9 @@ class MemoryNetwork(Network):
         receiver.connected(client_end)
         return client_end
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
         port = port or max(self._servers, default=0) + 1
         if port in self._servers:
             raise OSError(f"port {port} of the memory network is in use")

@@ -7,6 +7,7 @@ frames can be corrupted under backpressure.
 
 import asyncio
 import struct
+from ssl import SSLContext
 from typing import Final, final
 
 from picows import (
@@ -206,8 +207,11 @@ class _Farewell(WSListener):
 
 @final
 class _Server(Server):
-    def __init__(self, host: str, server: asyncio.Server, connections: "set[_Connection]") -> None:
+    def __init__(
+        self, host: str, server: asyncio.Server, connections: "set[_Connection]", *, is_encrypted: bool
+    ) -> None:
         self._host = host
+        self._is_encrypted = is_encrypted
         self._server = server
         self._connections = connections
         self._port = int(server.sockets[0].getsockname()[1])
@@ -218,7 +222,7 @@ class _Server(Server):
 
     @property
     def url(self) -> str:
-        return server_url(self._host, self._port)
+        return server_url(self._host, self._port, is_encrypted=self._is_encrypted)
 
     async def aclose(self) -> None:
         self._server.close()
@@ -233,13 +237,16 @@ class _Server(Server):
 class PicowsNetwork(Network):
     """Connects and listens with picows."""
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         dialing = Dialing()
         try:
             async with dialing, asyncio.timeout(limits.connect_timeout):
                 _, listener = await ws_connect(
                     lambda: _Connection(receiver, limits),
                     url,
+                    ssl_context=ssl,
                     websocket_handshake_timeout=limits.connect_timeout,
                     max_frame_size=limits.max_frame_bytes,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
@@ -254,7 +261,9 @@ class PicowsNetwork(Network):
             raise connect_error(url, error, status) from cause_of(url, error)
         return listener
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
         connections: set[_Connection] = set()
 
         def create(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
@@ -271,8 +280,9 @@ class PicowsNetwork(Network):
             create,
             host,
             port,
+            ssl=ssl,
             websocket_handshake_timeout=limits.connect_timeout,
             max_frame_size=limits.max_frame_bytes,
             read_buffer_init_size=_READ_BUFFER_BYTES,
         )
-        return _Server(host, server, connections)
+        return _Server(host, server, connections, is_encrypted=ssl is not None)
