@@ -16,7 +16,7 @@ from ._answers import error_data
 from ._call_context import create_call_context
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
-from ._errors import RpcDisconnected, RpcError
+from ._errors import RpcArgumentError, RpcDisconnected, RpcError
 from ._inbound_call import InboundCall
 from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
@@ -212,6 +212,11 @@ class RpcPeer:
             self.link.post(call.message)
         except RpcError as error:
             call.fail(error)
+        except Exception as error:
+            # A format of the user's may raise anything; the call must not stay open for that, nor others unsent.
+            failure = RpcArgumentError(f"{call.method.full_name} can't be sent: {error!r}")
+            failure.__cause__ = error
+            call.fail(failure)
         else:
             call.is_sent = True
 
