@@ -125,7 +125,7 @@ class RpcPeer:
     @property
     def must_read_on(self) -> bool:
         """Whether this side waits for the other one: for answers, or for items of a stream."""
-        return self.streams.remote_count > 0 or any(call.stage is CallStage.WAITING for call in self.outbound)
+        return self.streams.remote_count > 0 or self.outbound.has_waiting
 
     # Calling
 

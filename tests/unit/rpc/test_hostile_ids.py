@@ -77,3 +77,23 @@ def test_what_is_given_up_in_an_outage_is_remembered_up_to_a_limit() -> None:
     abandoned = calls.take_abandoned()
     assert (len(abandoned), abandoned[0]) == (MAX_ABANDONED, 4)
     assert calls.take_abandoned() == []
+
+
+def test_to_know_whether_a_call_waits_few_are_looked_at() -> None:
+    looked_at = 0
+
+    class Call:
+        id = 0
+
+        @property
+        def stage(self) -> CallStage:
+            nonlocal looked_at
+            looked_at += 1
+            return CallStage.WAITING
+
+    calls: OutboundCalls[Any] = OutboundCalls()
+    assert not calls.has_waiting
+    for _ in range(1_000):
+        calls.add(Call())
+    assert calls.has_waiting
+    assert looked_at == 1

@@ -100,6 +100,12 @@ class OutboundCalls(Generic[O]):
         """End a call; returns it if it was open."""
         return self._calls.pop(call_id, None)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether there is a call without a result."""
+        waiting = CallStage.WAITING
+        return any(call.stage is waiting for call in reversed(self._calls.values()))
+
     def abandon(self, call_id: int) -> None:
         """Note a call that the other side may know of, and that was given up while it couldn't be told.
 
