@@ -71,6 +71,8 @@ class Link(Receiver):
         self._is_turn_scheduled = False
         self._awaits_writable = False
         self._awaits_calls = False
+        self._sent_bytes = 0
+        self._taken_bytes = 0
         self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
         self._watchdog: TimerHandle | None = None
@@ -120,6 +122,9 @@ class Link(Receiver):
             self._take(messages)
 
     def writable(self) -> None:
+        if self._awaits_writable:
+            # It has taken what it didn't take before.
+            self.keep_alive_received()
         self._awaits_writable = False
         self._go_on()
         self.peer.send_waiting()
@@ -178,10 +183,15 @@ class Link(Receiver):
         transport = self._transport
         if self._buffer and transport is not None:
             frame = bytes(self._buffer)
-            transport.send(frame if self._encoder is None else self._encoder.encode(frame))
+            if self._encoder is not None:
+                frame = self._encoder.encode(frame)
+            transport.send(frame)
+            self._sent_bytes += len(frame)
             if not transport.is_writable and self.peer.must_pause_reading:
                 # Whoever doesn't take the answers gets no further questions in.
-                self._awaits_writable = True
+                if not self._awaits_writable:
+                    self._awaits_writable = True
+                    self._takes_bytes()
                 transport.pause_reading()
         self._buffer.clear()
 
@@ -303,9 +313,15 @@ class Link(Receiver):
             self._watchdog.cancel()
         self._watchdog = current_clock().call_at(self._heard_at + self.peer.limits.keep_alive_timeout, self._watch)
 
+    def _takes_bytes(self) -> bool:
+        """Tell whether the other side has taken anything of what was sent, since this was asked for the last time."""
+        before = self._taken_bytes
+        self._taken_bytes = self._sent_bytes - (0 if self._transport is None else self._transport.unsent_bytes)
+        return self._taken_bytes != before
+
     def _watch(self) -> None:
-        if self._awaits_calls:
-            # What the other side says is not being read.
+        # What the other side says may not be read now: then it is there as long as it takes what it is told.
+        if self._awaits_calls or (self._awaits_writable and self._takes_bytes()):
             self.keep_alive_received()
         # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
         if current_clock().now() >= self._heard_at + self.peer.limits.keep_alive_timeout:

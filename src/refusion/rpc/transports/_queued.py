@@ -78,6 +78,10 @@ class QueuedTransport(Transport):
     def is_writable(self) -> bool:
         return self._is_writable
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._queued_bytes
+
     def pause_reading(self) -> None:
         self._may_read.clear()
 

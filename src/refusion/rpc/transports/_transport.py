@@ -87,6 +87,11 @@ class Transport(Protocol):
     def is_writable(self) -> bool:
         """Whether less waits to be written than the high-water mark; senders have to look at it."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits to be written, as far as it is known: by its changes a slow reader is told from a dead one."""
+        return 0
+
     @abstractmethod
     def pause_reading(self) -> None:
         """Take no further frames from the network, a few that are on their way aside."""

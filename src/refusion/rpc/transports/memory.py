@@ -172,6 +172,10 @@ class _MemoryTransport(Transport):
     def is_writable(self) -> bool:
         return self._is_writable
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._queued_bytes
+
     def pause_reading(self) -> None:
         self._is_reading = False
 

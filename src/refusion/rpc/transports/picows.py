@@ -80,6 +80,12 @@ class _Connection(WSListener, Transport):
     def is_writable(self) -> bool:
         return self._is_writable
 
+    @property
+    def unsent_bytes(self) -> int:
+        if self._ws is None or self._ws.is_disconnected:
+            return 0
+        return int(self._ws.underlying_transport.get_write_buffer_size())
+
     def pause_reading(self) -> None:
         if self._ws is not None and not self._ws.is_disconnected:
             self._ws.underlying_transport.pause_reading()

@@ -55,6 +55,11 @@ class _WebSocketTransport(QueuedTransport):
     async def _close(self, code: int, reason: str) -> None:
         await self._connection.close(code, reason)
 
+    @property
+    def unsent_bytes(self) -> int:
+        # A large frame may be on its way for long, of which the library has a part.
+        return super().unsent_bytes + self._connection.transport.get_write_buffer_size()
+
     def _cut(self) -> None:
         self._connection.transport.abort()
 
