@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
-from refusion._base._logging import logger
+from refusion._base._logging import log_failure, logger
 
 from ._errors import RpcProtocolError
 from .protocol._handshake import Handshake, check_handshake
@@ -16,6 +16,7 @@ from .protocol._system_calls import HANDSHAKE, KEEP_ALIVE
 from .transports._transport import (
     CLOSE_ABNORMAL,
     CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
     CLOSE_NORMAL,
     CLOSE_PROTOCOL_ERROR,
     ConnectionRequest,
@@ -278,7 +279,13 @@ class Link(Receiver):
             backlog.clear()
         count = 0 if self._is_held else min(len(backlog), self._max_per_turn)
         self._taken_in_turn = count
-        self._take([backlog.popleft() for _ in range(count)])
+        try:
+            self._take([backlog.popleft() for _ in range(count)])
+        except Exception:
+            # As the transport does where messages are handled when they come.
+            log_failure("the handler of a message", self.peer)
+            backlog.clear()
+            self.close(CLOSE_INTERNAL_ERROR, "Internal error.")
         self._go_on()
 
     # Introduction and silence

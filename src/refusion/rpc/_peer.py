@@ -1,6 +1,7 @@
 """A peer: this side's view of one other side, over all connections with it."""
 
 import asyncio
+import math
 import uuid
 from collections import deque
 from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
@@ -40,6 +41,9 @@ __all__ = ["RpcPeer"]
 
 _SPARE: Final = 64
 """How many calls that are over may be among those that wait, before it is worth looking for them."""
+
+_REPORT_PERIOD: Final = 1.0
+"""Seconds between two lines in the log about messages that were dropped."""
 
 
 class RpcPeer:
@@ -91,6 +95,8 @@ class RpcPeer:
         self._pauses: dict[object, None] = {}
         self._ready: Signal | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._dropped_count = 0
+        self._reports_dropped_at = -math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -382,7 +388,18 @@ class RpcPeer:
         if message.related_id != 0:
             self.post(RpcMessage(ERROR, message.related_id, 0, error_data(self, error, "a call")))
         else:
-            logger.warning("%r: a message was dropped: %s", self, error)
+            self._report_dropped(error)
+
+    def _report_dropped(self, error: RpcError) -> None:
+        # One line for any number of them: whoever sends them must not fill the log.
+        self._dropped_count += 1
+        now = current_clock().now()
+        if now < self._reports_dropped_at:
+            return
+        others = f", and {self._dropped_count - 1:,} others before" if self._dropped_count > 1 else ""
+        logger.warning("%r: a message was dropped: %s%s", self, error, others)
+        self._dropped_count = 0
+        self._reports_dropped_at = now + _REPORT_PERIOD
 
     def closed_error(self) -> RpcError:
         """Return the error of calls that end with the peer, or come later."""

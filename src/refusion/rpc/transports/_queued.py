@@ -15,6 +15,7 @@ from ._transport import (
     Receiver,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["QueuedTransport"]
@@ -91,7 +92,7 @@ class QueuedTransport(Transport):
     def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
         if self._closing is not None or self._closed.is_set():
             return
-        self._closing = (code, reason)
+        self._closing = (code, close_reason(reason))
         self._wake_writer.set()
         # A paused reader would never see the end.
         self._may_read.set()

@@ -26,6 +26,7 @@ __all__ = [
     "Server",
     "Transport",
     "TransportLimits",
+    "close_reason",
 ]
 
 CLOSE_NORMAL: Final = 1000
@@ -37,6 +38,16 @@ CLOSE_TOO_LARGE: Final = 1009
 CLOSE_INTERNAL_ERROR: Final = 1011
 CLOSE_UNSUPPORTED_FORMAT: Final = 4001
 """The server doesn't know the client's format; the client must not come back."""
+
+
+_MAX_REASON_BYTES: Final = 123
+"""What a control frame of a WebSocket has room for, beside the code."""
+
+
+def close_reason(text: str) -> str:
+    """Return as much of a reason as can be sent with a close, cut between characters."""
+    data = text.encode(errors="replace")
+    return data[:_MAX_REASON_BYTES].decode(errors="ignore") if len(data) > _MAX_REASON_BYTES else data.decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

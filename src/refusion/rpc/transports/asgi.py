@@ -12,7 +12,7 @@ from refusion.rpc.http._asgi import Receive, Response, Scope, Send, follow_lifes
 from ._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
 from ._queued import QueuedTransport
 from ._serving import connection_request
-from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits
+from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits, close_reason
 
 __all__ = ["AcceptingHub", "RpcEndpoint"]
 
@@ -85,10 +85,12 @@ class RpcEndpoint:
         if isinstance(outcome, Rejection):
             if outcome.close_code is None:
                 # Before the handshake is accepted, this is an HTTP 403.
-                await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": outcome.reason})
+                await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": close_reason(outcome.reason)})
             else:
                 await send({"type": "websocket.accept"})
-                await send({"type": "websocket.close", "code": outcome.close_code, "reason": outcome.reason})
+                await send(
+                    {"type": "websocket.close", "code": outcome.close_code, "reason": close_reason(outcome.reason)}
+                )
             return
         await send({"type": "websocket.accept"})
         await _AsgiTransport(receive, send, outcome, self._limits).run()

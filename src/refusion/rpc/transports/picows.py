@@ -23,7 +23,7 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from refusion._base._clock import current_clock
+from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import log_failure
 
 from ._connecting import cause_of, connect_error
@@ -36,12 +36,14 @@ from ._transport import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_LARGE,
     Accept,
+    ConnectionRequest,
     Network,
     Receiver,
     Rejection,
     Server,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["PicowsNetwork"]
@@ -55,11 +57,16 @@ class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
     def __init__(
-        self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
+        self,
+        receiver: Receiver,
+        limits: TransportLimits,
+        connections: "set[_Connection] | None" = None,
+        request: ConnectionRequest | None = None,
     ) -> None:
         self._receiver = receiver
         self._limits = limits
         self._connections = connections
+        self._request = request
         self._ws: WSTransport | None = None
         self._is_writable = True
         self._parts: list[bytes] = []
@@ -67,6 +74,7 @@ class _Connection(WSListener, Transport):
         self._part_type = WSMsgType.BINARY
         self._outcome = (CLOSE_ABNORMAL, "")
         self._is_closing = False
+        self._close_timer: TimerHandle | None = None
         self._closed = asyncio.Event()
         self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
 
@@ -99,9 +107,9 @@ class _Connection(WSListener, Transport):
             return
         self._is_closing = True
         self.resume_reading()
-        self._ws.send(WSMsgType.CLOSE, struct.pack(">H", code) + reason.encode())
+        self._ws.send(WSMsgType.CLOSE, struct.pack(">H", code) + close_reason(reason).encode())
         clock = current_clock()
-        clock.call_at(clock.now() + self._limits.close_timeout, self.abort)
+        self._close_timer = clock.call_at(clock.now() + self._limits.close_timeout, self.abort)
         # The other side answers the close and ends the connection; if it doesn't, the timer does.
 
     def abort(self) -> None:
@@ -119,6 +127,10 @@ class _Connection(WSListener, Transport):
         transport.underlying_transport.set_write_buffer_limits(self._limits.high_water, self._limits.low_water)
         if self._connections is not None:
             self._connections.add(self)
+        peername = transport.underlying_transport.get_extra_info("peername")
+        if self._request is not None and isinstance(peername, tuple):
+            # The library doesn't tell it any earlier; nobody but `accept` has seen the request yet.
+            object.__setattr__(self._request, "remote", str(peername[0]))
         self._receiver.connected(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -135,6 +147,8 @@ class _Connection(WSListener, Transport):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._connections is not None:
             self._connections.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self._closed.set()
         self._receiver.disconnected(*self._outcome)
 
@@ -189,7 +203,7 @@ class _Farewell(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         code = self._rejection.close_code or CLOSE_ABNORMAL
-        transport.send(WSMsgType.CLOSE, struct.pack(">H", code) + self._rejection.reason.encode()[:120])
+        transport.send(WSMsgType.CLOSE, struct.pack(">H", code) + close_reason(self._rejection.reason).encode())
         transport.disconnect()
 
 
@@ -244,13 +258,14 @@ class PicowsNetwork(Network):
 
         def create(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
             headers = [(str(name), str(value)) for name, value in request.headers.items()]
-            outcome = accept(connection_request(request.path.decode("latin-1"), headers, ""))
+            asked = connection_request(request.path.decode("latin-1"), headers, "")
+            outcome = accept(asked)
             if isinstance(outcome, Rejection):
                 if outcome.close_code is not None:
                     return _Farewell(outcome)
                 response = WSUpgradeResponse.create_error_response(outcome.status, outcome.reason.encode())
                 return WSUpgradeResponseWithListener(response, None)
-            return _Connection(outcome, limits, connections)
+            return _Connection(outcome, limits, connections, asked)
 
         server = await ws_create_server(
             create,

@@ -29,6 +29,7 @@ from ._transport import (
     Server,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["WebSocketsNetwork"]
@@ -129,7 +130,7 @@ class _Server(Server):
     async def _handle(self, connection: ServerConnection) -> None:
         outcome = self._receivers.pop(connection)
         if isinstance(outcome, Rejection):
-            await connection.close(outcome.close_code or CLOSE_ABNORMAL, outcome.reason)
+            await connection.close(outcome.close_code or CLOSE_ABNORMAL, close_reason(outcome.reason))
             return
         await _WebSocketTransport(connection, outcome, self._limits).run()
 
