@@ -594,3 +594,18 @@ async def test_a_call_of_a_method_without_a_name_is_answered_with_an_error(world
     await raw.send(RpcMessage("", 7))
     (answer,) = [message for message in raw.received if message.method == ERROR]
     assert (answer.related_id, raw.error_text(answer)) == (7, "Endpoint not found: ''.")
+
+
+async def test_a_link_that_is_gone_at_once_is_noticed_by_who_waits_for_one(world: World) -> None:
+    await world.peer.wait_connected()
+    await world.cut()
+    waiting = asyncio.ensure_future(world.peer.wait_connected())
+    lost = asyncio.ensure_future(world.peer.wait_state(RpcConnectionKind.CONNECTING))
+    await settle()
+    # All of it before anybody who waits has a turn.
+    world.peer._set_state(RpcConnectionKind.CONNECTING)
+    world.peer._set_state(RpcConnectionKind.CONNECTED)
+    world.peer._set_state(RpcConnectionKind.DISCONNECTED)
+    await settle(2)
+    assert waiting.done()
+    assert (await lost).kind is RpcConnectionKind.CONNECTING
