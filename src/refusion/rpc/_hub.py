@@ -11,7 +11,7 @@ from refusion._base._logging import log_failure, logger
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
 from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
-from ._client_peer import RpcClientPeer
+from ._client_peer import RpcClientPeer, RpcConnectionKind
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected, RpcUnsupportedFormat
@@ -235,12 +235,14 @@ class RpcHub:
     def peer(self, url: str) -> RpcClientPeer:
         """Return the peer for a URL, which starts to connect when it is new.
 
+        One that was given up, because the server didn't speak its format, is replaced by a new one.
+
         Raises:
             ValueError: If the URL isn't one of a WebSocket.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
         peer = self._client_peers.get(url)
-        if peer is None:
+        if peer is None or peer.connection_state.kind is RpcConnectionKind.CLOSED:
             if not url.startswith(("ws://", "wss://")):
                 raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
             self._check_open()
