@@ -419,11 +419,13 @@ class RpcPeer:
         self._wake_senders()
 
     async def drain(self, but: Container[asyncio.Task[Any]]) -> None:
-        """Wait until no handler runs, except in the tasks `but`, and no call waits for an answer that can come."""
+        """Wait until no handler runs, except in the tasks `but`, and no answers or items of streams can come or go."""
         while True:
             busy: list[asyncio.Future[Any]] = [task for task in self.admission.tasks if task not in but]
             if self.is_connected:
                 busy += [call.future for call in self.outbound if call.stage is CallStage.WAITING]
+            if self.streams.is_busy:
+                busy.append(self.streams.idle())
             if not busy:
                 return
             # For all of them: there may be thousands, and to look again after each takes its time.

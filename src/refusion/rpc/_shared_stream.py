@@ -74,6 +74,11 @@ class SharedStream:
         """How many items are held here."""
         return self._machine.kept_count
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the other side has begun to read it."""
+        return self._machine.is_started
+
     # The consumer
 
     def acknowledged(self, index: int, host_id: str) -> None:

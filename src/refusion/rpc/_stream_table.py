@@ -4,6 +4,7 @@ The two are numbered apart, by who shares them. A stream that is shared stays un
 nothing was heard of it for a while; one that is read stays until its end is known.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final, get_args
 
@@ -45,6 +46,14 @@ class StreamTable:
         self._held_up: dict[SharedStream, None] = {}
         self._ends: list[RemoteStream[Any]] = []
         self._timer: TimerHandle | None = None
+        self._idle_waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a link that items of a stream go over, in either direction."""
+        if not self.can_post:
+            return False
+        return bool(self._remote) or any(shared.is_started for shared in self._shared.values())
 
     @property
     def shared_count(self) -> int:
@@ -149,10 +158,12 @@ class StreamTable:
                 self.drop(shared)
         for remote in list(self._remote.values()):
             remote.link_lost()
+        self._wake_idle_waiters()
 
     def link_ready(self, change: PeerChange, remote_peer_id: str) -> None:
         """Be told of a new connection, before anything is sent on it that may have streams in it."""
         self.remote_peer_id = remote_peer_id
+        self._wake_idle_waiters()
         ends, self._ends = self._ends, []
         if change is PeerChange.CHANGED:
             self._end_all(RpcStreamLost("the other side was restarted, and its streams are gone"))
@@ -243,6 +254,7 @@ class StreamTable:
         self._shared.pop(shared.reference.local_id, None)
         self._held_up.pop(shared, None)
         shared.drop()
+        self._wake_idle_waiters()
 
     def is_read_otherwise(self, remote: RemoteStream[Any]) -> bool:
         """Tell whether a stream is read through another copy of its reference."""
@@ -258,6 +270,7 @@ class StreamTable:
         """Let nothing reach who has read a stream any more."""
         if self._remote.get(remote.reference.local_id) is remote:
             del self._remote[remote.reference.local_id]
+            self._wake_idle_waiters()
 
     def remember_end(self, remote: RemoteStream[Any]) -> None:
         """Tell the other side on the next connection that a stream isn't wanted any more."""
@@ -315,6 +328,20 @@ class StreamTable:
             self._post_disconnect(message.related_id)
         else:
             shared.consumer_done(host_id)
+
+    def idle(self) -> asyncio.Future[None]:
+        """Return what is done when no items go over a link any more; it may be cancelled."""
+        waiter = self.peer.loop.create_future()
+        self._idle_waiters.append(waiter)
+        self._wake_idle_waiters()
+        return waiter
+
+    def _wake_idle_waiters(self) -> None:
+        if self._idle_waiters and not self.is_busy:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def _post_disconnect(self, local_id: int) -> None:
         self.post(DISCONNECT, 0, (list[int],), ([local_id],))

@@ -779,3 +779,59 @@ async def test_streams_over_real_sockets(transport: str) -> None:
         while len(service.closed) < 2:
             await asyncio.sleep(0.001)
         assert server.server_peers[0].streams.shared_count == 0
+
+
+# The end of a hub
+
+
+@pytest.mark.parametrize("closes", ["server", "client"])
+async def test_a_hub_that_closes_lets_streams_come_to_their_end_first(clock: VirtualClock, closes: str) -> None:
+    async with StreamWorld(clock) as streams:
+        stream = await streams.api.feed("a")
+        await streams.api.feed("nobody reads it")
+        taken: list[int] = []
+
+        async def read() -> None:
+            async for number in stream:
+                taken.append(number)
+
+        reading = asyncio.ensure_future(read())
+        streams.streams.put("a", 1, 2)
+        await settle()
+        hub = streams.server if closes == "server" else streams.client
+        closing = asyncio.ensure_future(hub.aclose(drain_timeout=10.0))
+        await clock.advance(9)
+        assert not closing.done()
+        streams.streams.put("a", 3, None)
+        await reading
+        assert taken == [1, 2, 3]
+        await settle()
+        assert closing.done()
+
+
+async def test_a_hub_that_closes_doesnt_wait_for_streams_for_good(clock: VirtualClock) -> None:
+    async with StreamWorld(clock) as streams:
+        stream = await streams.api.feed("a")
+        reading = asyncio.ensure_future(anext(aiter(stream)))
+        await settle()
+        closing = asyncio.ensure_future(streams.server.aclose(drain_timeout=10.0))
+        await clock.advance(9)
+        assert not closing.done()
+        await clock.advance(2)
+        assert closing.done()
+        reading.cancel()
+
+
+async def test_a_hub_that_closes_doesnt_wait_for_streams_of_a_lost_link(clock: VirtualClock) -> None:
+    async with StreamWorld(clock) as streams:
+        stream = await streams.api.feed("a")
+        reading = asyncio.ensure_future(anext(aiter(stream)))
+        await settle()
+        closing = asyncio.ensure_future(streams.server.aclose(drain_timeout=10.0))
+        await settle()
+        assert not closing.done()
+        streams.network.is_refusing = True
+        await streams.cut()
+        await settle()
+        assert closing.done()
+        reading.cancel()
