@@ -7,7 +7,7 @@ frames can be corrupted under backpressure.
 
 import asyncio
 import struct
-from typing import Final, final
+from typing import Any, Final, final
 
 from picows import (
     WSError,
@@ -127,8 +127,8 @@ class _Connection(WSListener, Transport):
         transport.underlying_transport.set_write_buffer_limits(self._limits.high_water, self._limits.low_water)
         if self._connections is not None:
             self._connections.add(self)
-        peername = transport.underlying_transport.get_extra_info("peername")
-        if self._request is not None and isinstance(peername, tuple):
+        peername: Any = transport.underlying_transport.get_extra_info("peername")
+        if self._request is not None and peername:
             # The library doesn't tell it any earlier; nobody but `accept` has seen the request yet.
             object.__setattr__(self._request, "remote", str(peername[0]))
         self._receiver.connected(self)
