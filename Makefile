@@ -33,6 +33,7 @@ check: $(READY) $(FUZZ_READY)  ## format, lint, types, layers, and every fuzzer 
 
 fuzz: $(FUZZ_READY)  ## each fuzzer for MINUTES=5, one after another; ARGS="--jobs 2 http" for two at a time, or for some
 	$(BIN)/python -m fuzzing.run --seconds $$(( $(MINUTES) * 60 )) $(ARGS)
+	$(BIN)/python -m fuzzing.extremes
 
 format: $(READY)  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only -q .

@@ -7,7 +7,7 @@ import pytest
 
 from refusion.rpc import RpcArgumentError
 from refusion.rpc.formats import RpcFormat, get_format
-from refusion.rpc.formats._msgpack_keys import MAX_OTHER_KEYS
+from refusion.rpc.formats._msgpack_untyped import MAX_CONTAINERS, MAX_OTHER_KEYS
 from refusion.rpc.formats._type_names import type_name_hash
 
 ALL = [pytest.param(get_format(key), id=key) for key in ("json5np", "json5", "msgpack6c")]
@@ -98,3 +98,22 @@ def test_data_that_ends_within_a_value_is_refused_as_such(ending: bytes) -> None
     data = b"\x92\xdb\x00\x01\x00\x00" + b"\xde" * 65_536 + ending
     with pytest.raises(RpcArgumentError):
         get_format("msgpack6").arguments((Any,)).decode(data)
+
+
+@pytest.mark.parametrize("declared", [Any, int, list[Any], list[str], timedelta])
+@pytest.mark.parametrize("part", [b"\x80", b"\x90", b"\x91\xc0", b"\x81\xa0\xc0", b"\xdc\0\0"])
+def test_where_anything_may_be_read_there_are_so_many_arrays_and_maps(declared: Any, part: bytes) -> None:
+    data = b"\xdd" + MAX_CONTAINERS.to_bytes(4, "big") + part * MAX_CONTAINERS
+    with pytest.raises(RpcArgumentError, match="more than 1,000,000 arrays and maps"):
+        get_format("msgpack6").arguments((declared,)).decode(data)
+
+
+def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
+    value = {"data": b"\x80" * 2_000_000, "text": "\u0100" * 1_100_000, "numbers": [-1] * 1_000}
+    codec = get_format("msgpack6").arguments((Any,))
+    assert codec.decode(codec.encode((value,))) == (value,)
+
+
+def test_declared_lists_are_read_however_many_there_are() -> None:
+    data = b"\xdd" + (MAX_CONTAINERS + 5).to_bytes(4, "big") + b"\x90" * (MAX_CONTAINERS + 5)
+    assert len(get_format("msgpack6").arguments((list[list[int]],)).decode(data)[0]) == MAX_CONTAINERS + 5

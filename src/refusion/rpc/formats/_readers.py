@@ -14,7 +14,10 @@ from ._spans import read_date, read_span_text, read_ticks, read_time
 __all__ = ["Reader", "create_reader"]
 
 Reader = Callable[[Any], Any]
-"""Changes a value so that it fits; leaves alone what it doesn't know, for others to complain about."""
+"""Changes a value so that it fits; leaves alone what it doesn't know, for others to complain about.
+
+Lists and dicts are changed in their place where that is possible: nobody else has them.
+"""
 
 Untyped = float | Decimal | list[Any] | dict[Any, Any] | str | int | bytes | None
 """A value as JSON or MessagePack have it, and whatever else a reader has made of it."""
@@ -197,13 +200,16 @@ def _fields_reader(readers: dict[str, Reader | None], folded: dict[str, str]) ->
 def _dict_reader(read_key: Reader | None, read_value: Reader | None) -> Reader | None:
     if read_key is None and read_value is None:
         return None
-    key_of_ = read_key or _same
     value_of = read_value or _same
 
     def read(value: Untyped) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key_of_(key): value_of(item) for key, item in value.items()}
+        if read_key is not None:
+            return {read_key(key): value_of(item) for key, item in value.items()}
+        for key, item in value.items():
+            value[key] = value_of(item)
+        return value
 
     return read
 
@@ -213,7 +219,11 @@ def _items_reader(read_item: Reader | None) -> Reader | None:
         return None
 
     def read(value: Untyped) -> Any:
-        return [read_item(item) for item in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            # In its place: a second list beside the first one, and all in it, would take as much memory again.
+            for index, item in enumerate(value):
+                value[index] = read_item(item)
+        return value
 
     return read
 
@@ -225,8 +235,10 @@ def _positions_reader(readers: list[Reader | None]) -> Reader | None:
     def read(value: Untyped) -> Any:
         if not isinstance(value, list):
             return value
-        changed = [item if reader is None else reader(item) for reader, item in zip(readers, value, strict=False)]
-        return changed + value[len(changed) :]
+        for index, (reader, item) in enumerate(zip(readers, value, strict=False)):
+            if reader is not None:
+                value[index] = reader(item)
+        return value
 
     return read
 
@@ -253,9 +265,13 @@ def _read_float(value: Any) -> Any:
 
 def _read_floats(value: Untyped) -> Any:
     if isinstance(value, dict):
-        return {key: _read_floats(item) for key, item in value.items()}
+        for key, item in value.items():
+            value[key] = _read_floats(item)
+        return value
     if isinstance(value, list):
-        return [_read_floats(item) for item in value]
+        for index, item in enumerate(value):
+            value[index] = _read_floats(item)
+        return value
     return _read_float(value)
 
 
