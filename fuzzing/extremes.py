@@ -137,6 +137,8 @@ CASES: Final[dict[str, Case]] = {
     "numbers: text of many digits": _text(int, b"9", b"", b"9"),
     "numbers: text of integral floats": _text(list[int], b"1e9,"),
     "numbers: text with empty objects": _text(list[int], b"{},"),
+    "numbers: text of a set": _text(set[int], b"2305843009213693951000,"),
+    "numbers: text of keys": _text(dict[int, int], b'"2305843009213693951000":1,', b"{", b'"1":1}'),
     "decimals: text of many digits": _text(Decimal, b"9", b"", b"9"),
     "decimals: text of short ones": _text(list[Decimal], b"1e9,"),
     "decimals and numbers: text": _text(list[tuple[int, Decimal]], b"[1e1,1],", end=b"[1,1]]"),

@@ -1,6 +1,7 @@
 """Values at the edges of what travels, and argument data that is meant to do harm."""
 
 from datetime import timedelta
+from time import process_time
 from typing import Any
 
 import pytest
@@ -117,3 +118,36 @@ def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
 def test_declared_lists_are_read_however_many_there_are() -> None:
     data = b"\xdd" + (MAX_CONTAINERS + 5).to_bytes(4, "big") + b"\x90" * (MAX_CONTAINERS + 5)
     assert len(get_format("msgpack6").arguments((list[list[int]],)).decode(data)[0]) == MAX_CONTAINERS + 5
+
+
+LONG = 1 << 64
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        (set[int], f"[1,{LONG}]"),
+        (frozenset[int], f"[{-LONG}]"),
+        (dict[int, str], f'{{"{LONG * 10}":""}}'),
+        (list[dict[int, set[int]]], f'[{{"1":[{LONG}]}}]'),
+        (set[int] | None, f"[{LONG}]"),
+    ],
+)
+def test_in_sets_and_as_keys_numbers_have_64_bits(declared: Any, text: str) -> None:
+    codec = get_format("json5np").arguments((declared,))
+    with pytest.raises(RpcArgumentError, match="out of range"):
+        codec.decode(text.encode())
+
+
+def test_numbers_of_64_bits_are_read_in_sets_and_as_keys() -> None:
+    codec = get_format("json5np").arguments((set[int], dict[int, int], list[int], str))
+    values = ({LONG - 1, -(1 << 63)}, {LONG - 1: LONG, -(1 << 63): 1}, [LONG**10], f"{LONG}")
+    assert codec.decode(codec.encode(values)) == values
+
+
+def test_numbers_that_were_chosen_to_be_in_one_place_of_a_set_are_refused_at_once() -> None:
+    text = ",".join([str(((1 << 61) - 1) * (number + 100)) for number in range(100_000)])
+    started = process_time()
+    with pytest.raises(RpcArgumentError, match="out of range"):
+        get_format("json5np").arguments((set[int],)).decode(f"[{text}]".encode())
+    assert process_time() - started < 2.0

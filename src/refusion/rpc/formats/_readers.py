@@ -55,7 +55,9 @@ class _Readers:
             case nodes.UnionType():
                 return self._union(node.types)
             case nodes.DictType():
-                return _dict_reader(self.of(node.key_type), self.of(node.value_type))
+                return _dict_reader(self._looked_for(node.key_type), self.of(node.value_type))
+            case nodes.SetType() | nodes.FrozenSetType():
+                return _items_reader(self._looked_for(node.item_type))
             case nodes.TupleType():
                 return _positions_reader([self.of(item) for item in node.item_types])
             case nodes.NamedTupleType():
@@ -70,6 +72,9 @@ class _Readers:
             case _:
                 item = getattr(node, "item_type", None)
                 return self._scalar(node) if item is None else _items_reader(self.of(item))
+
+    def _looked_for(self, node: Node) -> Reader | None:
+        return _read_looked_for if self._is_text and isinstance(node, nodes.IntType) else self.of(node)
 
     def _scalar(self, node: Node) -> Reader | None:
         match node:
@@ -247,11 +252,24 @@ def _same(value: Any) -> Any:
     return value
 
 
+_MAX_DIGITS: Final = 20
+"""Those of a 64-bit number, or 19 and a sign."""
+
+
 def _read_integer(value: Any) -> Any:
     # The range first: making an integer of 1e999999 would take all day.
     if isinstance(value, (float, Decimal)) and -(1 << 63) <= value < 1 << 64 and value == int(value):
         return int(value)
     return float(value) if isinstance(value, Decimal) else value
+
+
+def _read_looked_for(value: Any) -> Any:
+    """Read an integer in a set, or as a key: of longer ones any number can be made that are looked for in one place."""
+    value = _read_integer(value)
+    is_long = len(value) > _MAX_DIGITS if isinstance(value, str) else isinstance(value, int) and abs(value) >> 64
+    if is_long:
+        raise ValueError("Integer value out of range: it has more than 64 bits")
+    return value
 
 
 def _read_float(value: Any) -> Any:
