@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from refusion import FusionHub
-from refusion.rpc import RpcClientPeer, RpcLimits, RpcRemoteError
+from refusion.rpc import RpcChannel, RpcClientPeer, RpcLimits, RpcRemoteError
 
 from .contracts import BasicApi, CounterApi, Point, ValueApi
 from .links import EVERYWHERE, cut, need_typescript_server, wait_value
@@ -177,3 +177,14 @@ async def test_keep_alives_of_both_sides_keep_a_link(transport: str, format: str
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(peer.wait_state_change(), 1.2)
             assert peer.is_connected
+
+
+# Plain bytes
+
+
+async def test_a_channel_carries_bytes_both_ways(hub: FusionHub, peer: RpcClientPeer) -> None:
+    with RpcChannel(hub, "ITelemetry") as channel:
+        messages = [bytes(range(256)), b"", *[b"%d" % number for number in range(100)], bytes(100_000)]
+        for message in messages:
+            await channel.send(peer, message)
+        assert [await channel.receive() for _ in messages] == [(peer, message) for message in messages]

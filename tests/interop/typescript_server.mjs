@@ -230,6 +230,17 @@ hub.addService(
   },
 );
 
+// Plain bytes: a string in base64 in JSON, a Uint8Array in MessagePack
+
+const telemetryService = rpc.defineRpcService('ITelemetry', {
+  Send: { args: [null], wireArgCount: 1, returns: rpc.RpcType.noWait },
+});
+hub.addService(telemetryService, {
+  Send: data => {
+    hub.addClient(callers.getStore(), telemetryService).Send(data);
+  },
+});
+
 // Connections
 
 const http = createServer();

@@ -31,6 +31,11 @@ def test_the_counters_sample_prints_what_the_readme_shows() -> None:
     assert len(source.splitlines()) <= 45
 
 
+def test_the_transport_of_ones_own_carries_a_call() -> None:
+    done = run("-m", "samples.tcp_transport")
+    assert (done.returncode, done.stdout) == (0, "tcp Hello, TCP!\n"), done.stderr
+
+
 def test_the_demo_survives_a_crash_of_its_server() -> None:
     done = run("-m", "samples.stocks", "--seconds", "4", "--pace", "0.2", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
 
 import inspect
+from ssl import SSLContext
 from typing import Any, TypeVar
 
 from refusion.compute import ComputeMethod
@@ -42,6 +43,7 @@ class FusionHub(RpcHub):
         error_filter: ErrorFilter | None = None,
         versions: str = DEFAULT_VERSIONS,
         require_reconnect_proof: bool = False,
+        ssl: SSLContext | None = None,
     ) -> None:
         """Create a hub; see `RpcHub` for the arguments and errors."""
         super().__init__(
@@ -51,6 +53,7 @@ class FusionHub(RpcHub):
             error_filter=error_filter,
             versions=versions,
             require_reconnect_proof=require_reconnect_proof,
+            ssl=ssl,
         )
         self.add_call_kind(ComputeCallKind())
 

@@ -53,8 +53,8 @@ class CallAdmission:
 
     @property
     def unstarted_count(self) -> int:
-        """How many calls have come and not been begun; none that comes after them may begin before."""
-        return len(self._unstarted) + len(self._queue)
+        """How many calls are about to begin: what comes after them has to wait for that, too."""
+        return len(self._unstarted)
 
     def started(self, call: "InboundCall") -> None:
         """Be told that a call has begun."""

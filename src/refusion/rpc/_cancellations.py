@@ -1,6 +1,6 @@
 """Telling the other side which calls nobody waits for any more, also across a broken link."""
 
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, final
 
 from .protocol._handshake import PeerChange
@@ -29,22 +29,25 @@ class Cancellations:
     def __init__(self, peer: "RpcPeer") -> None:
         self._peer = peer
         self._period = 0
-        self._recent: deque[tuple[int, int]] = deque(maxlen=_MAX_REMEMBERED)
+        # The period of each, the oldest first; an empty deque would be larger.
+        self._recent: OrderedDict[int, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def say(self, call_id: int) -> None:
         """Cancel a call that was sent."""
-        self._recent.append((self._period, call_id))
+        self._recent[call_id] = self._period
+        if len(self._recent) > _MAX_REMEMBERED:
+            self._recent.popitem(last=False)
         self._peer.post(RpcMessage(CANCEL, call_id))
 
     def link_ready(self, change: PeerChange) -> None:
         """Be told of a new connection."""
         if change is PeerChange.UNCHANGED:
-            for _, call_id in self._recent:
+            for call_id in self._recent:
                 self._peer.post(RpcMessage(CANCEL, call_id))
-            self._recent = deque(((self._period, call_id) for _, call_id in self._recent), _MAX_REMEMBERED)
+            self._recent = OrderedDict.fromkeys(self._recent, self._period)
         else:
             self._recent.clear()
 
@@ -52,8 +55,8 @@ class Cancellations:
         """Be told that a keep-alive period has passed with a link."""
         self._period += 1
         recent = self._recent
-        while recent and recent[0][0] <= self._period - _PERIODS:
-            recent.popleft()
+        while recent and next(iter(recent.values())) <= self._period - _PERIODS:
+            recent.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -18,6 +18,7 @@ from ._peer import RpcPeer
 from .formats import format_keys
 from .protocol._handshake import Handshake, encode_client_id
 from .protocol._reconnect_proof import reconnect_proof
+from .transports._connecting import connect_error, without_query
 from .transports._transport import CLOSE_UNSUPPORTED_FORMAT
 
 if TYPE_CHECKING:
@@ -71,6 +72,19 @@ class RpcClientPeer(RpcPeer):
     it is closed or the server says that it doesn't speak the client's format.
     """
 
+    __slots__ = (
+        "_is_rejected",
+        "_proof_counter",
+        "_reconnect_now",
+        "_refusals",
+        "_remote_secret",
+        "_state",
+        "_state_changed",
+        "_task",
+        "client_id",
+        "url",
+    )
+
     # Answers to a server's calls are as few as those; pausing on both sides could stop both for good.
     must_pause_reading = False
 
@@ -86,7 +100,7 @@ class RpcClientPeer(RpcPeer):
         self._state_changed = Signal()
         self._reconnect_now: Waiter | None = None
         self._is_rejected = False
-        self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {url}")
+        self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {without_query(url)}")
 
     @property
     def connection_state(self) -> RpcConnectionState:
@@ -153,7 +167,7 @@ class RpcClientPeer(RpcPeer):
             self._set_state(RpcConnectionKind.CLOSED, self.closed_error())
 
     def __repr__(self) -> str:
-        return f"<RpcClientPeer {self.url}>"
+        return f"<RpcClientPeer {without_query(self.url)}>"
 
     async def _keep_connected(self) -> None:
         try_index = 0
@@ -170,9 +184,9 @@ class RpcClientPeer(RpcPeer):
 
     async def _connect_once(self) -> tuple[RpcError, float]:
         """Connect and stay connected; returns why that has ended, and after how many seconds."""
-        link = Link(self)
+        link, url = Link(self), self._connect_url()
         try:
-            await self.hub.network.connect(self._connect_url(), link, self.limits.transport)
+            await self.hub.network.connect(url, link, self.limits.transport, self.hub.ssl)
         except RpcConnectError as error:
             self._refusals = self._refusals + 1 if error.status == _FORBIDDEN else 0
             if self._refusals >= _MAX_REFUSALS and self._remote_secret is not None:
@@ -181,7 +195,7 @@ class RpcClientPeer(RpcPeer):
         except Exception as error:
             # Calls wait for the next attempt, so there has to be one whatever a transport or a proxy does.
             log_failure("a connection attempt", self)
-            return RpcConnectError(f"can't connect to {self.url}: {error!r}"), 0.0
+            return connect_error(url, repr(error)), 0.0
         try:
             await link.closed.wait()
         except asyncio.CancelledError:
@@ -192,7 +206,9 @@ class RpcClientPeer(RpcPeer):
             return self.closed_error(), 0.0
         lifetime = current_clock().now() - link.connected_at if link.handshake is not None else 0.0
         reason = f": {link.close_reason}" if link.close_reason else ""
-        return RpcDisconnected(f"the connection to {self.url} was lost (code {link.close_code}{reason})"), lifetime
+        return RpcDisconnected(
+            f"the connection to {without_query(self.url)} was lost (code {link.close_code}{reason})"
+        ), lifetime
 
     async def _pause(self, error: RpcError, try_index: int) -> None:
         delay = self.limits.reconnect_delays.delay(try_index)

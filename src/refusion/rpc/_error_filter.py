@@ -8,11 +8,39 @@ from typing import Final, Protocol
 from refusion._base._logging import logger
 from refusion.errors import PublicError
 
-from ._errors import RpcError, RpcInternalError, RpcRemoteError
+from ._errors import (
+    RpcArgumentError,
+    RpcCallCancelled,
+    RpcError,
+    RpcInternalError,
+    RpcLimitExceeded,
+    RpcOverloaded,
+    RpcRerouted,
+    RpcStreamLost,
+    RpcStreamUsed,
+)
 
 __all__ = ["ErrorFilter", "default_error_filter", "hide_internals", "show_errors"]
 
 _ENVIRONMENT: Final = "REFUSION_ENV"
+
+_MADE_TO_BE_SEEN: Final = (
+    PublicError,
+    asyncio.CancelledError,
+    RpcArgumentError,
+    RpcLimitExceeded,
+    RpcStreamLost,
+    RpcStreamUsed,
+    RpcInternalError,
+)
+"""Those of the RPC layer are made on this side, and are about the call: its values, its streams, and limits."""
+
+_ADVICE: Final[tuple[tuple[type[RpcError], str], ...]] = (
+    (RpcRerouted, "the call belongs elsewhere now"),
+    (RpcOverloaded, "too many calls are under way; come again"),
+    (RpcCallCancelled, "the call was cancelled over here; make it again"),
+)
+"""Errors that can come from another service, too, and what their callers are told in place of its text."""
 
 
 class ErrorFilter(Protocol):
@@ -29,14 +57,17 @@ def show_errors(error: BaseException) -> BaseException:
 def hide_internals(error: BaseException) -> BaseException:
     """Return the error if it was made to be seen; else one that only has a number, under which it is logged.
 
-    Made to be seen are errors of the RPC layer, such as those about arguments that don't fit, and errors that
-    inherit from `refusion.errors.PublicError`. What another service has told its caller here, `RpcRemoteError`, isn't.
+    Made to be seen are errors that inherit from `refusion.errors.PublicError`, and what this side says about the
+    call itself: arguments that don't fit, what is too large, streams that can't be read. Of errors that tell the
+    caller what to do, such as `RpcRerouted`, only the kind is: their texts may be those of another service.
+    All others, also of the RPC layer, are about services, addresses or connections behind this one.
     Cancellation isn't hidden: it isn't an error of the handler.
     """
-    if isinstance(error, PublicError | asyncio.CancelledError):
+    if isinstance(error, _MADE_TO_BE_SEEN):
         return error
-    if isinstance(error, RpcError) and not isinstance(error, RpcRemoteError):
-        return error
+    for kind, text in _ADVICE:
+        if isinstance(error, kind):
+            return kind(text)
     number = uuid.uuid4().hex[:12]
     logger.error("error %s of a call, whose text wasn't sent", number, exc_info=error)
     return RpcInternalError(number)

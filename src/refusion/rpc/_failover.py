@@ -28,12 +28,12 @@ class FailoverRef(RpcRef):
         """Make a ref.
 
         Raises:
-            ValueError: If there are no URLs, one comes twice, or one isn't of a WebSocket.
+            ValueError: If there are no URLs, one comes twice, or the transport doesn't connect to one.
         """
         if not urls or len(set(urls)) != len(urls):
             raise ValueError(f"fail-over needs URLs that differ, not {list(urls)}")
         for url in urls:
-            check_url(url)
+            check_url(url, hub.network.schemes)
         super().__init__(urls[0], name=" | ".join(urls))
         self._hub = hub
         self._urls = tuple(urls)

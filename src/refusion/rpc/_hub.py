@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Self, TypeVar
 
 from refusion._base._clock import current_clock
@@ -64,6 +65,7 @@ class RpcHub:
         error_filter: ErrorFilter | None = None,
         versions: str = DEFAULT_VERSIONS,
         require_reconnect_proof: bool = False,
+        ssl: SSLContext | None = None,
     ) -> None:
         """Create a hub.
 
@@ -74,12 +76,13 @@ class RpcHub:
             limits: Sizes and times.
             error_filter: Says what of the errors of handlers is sent; by default all of it, or where the
                 environment says `REFUSION_ENV=production` only what was made to be seen, see `hide_internals`.
-
             versions: The versions of the API that this side speaks, as `Api=1.0`; a server answers to the names that
                 clients of an older version know, see `rpc_method`.
             require_reconnect_proof: Whether a client that comes back has to prove that it is the same one, by a
                 secret that it was given. Without it only those have to that did so before, as .NET and TypeScript
                 clients do; a client from elsewhere that has learnt a client id could take its place.
+            ssl: How its clients verify servers at `wss://`, and the certificate that they show, if any; by default
+                servers have to be trusted by the system. Servers have theirs from `serve`.
 
         Raises:
             RpcUnsupportedFormat: If there is no such format.
@@ -95,6 +98,8 @@ class RpcHub:
         self.requires_reconnect_proof: bool = require_reconnect_proof
         """Whether clients that come back have to prove that they are the same ones."""
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
+        self.ssl: SSLContext | None = ssl
+        """How clients of this hub verify servers."""
         self._client_format = get_format(format)
         self.table: ServiceTable = ServiceTable(self, self._client_format, self.kind_of)
         """What this hub serves, and who takes its messages."""
@@ -115,6 +120,7 @@ class RpcHub:
         self._routed_peers = RoutedPeers(self)
         self._invocations = Invocations(self)
         self._closers: set[asyncio.Task[Any]] = set()
+        self._draining: list[asyncio.Task[None]] = []
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -251,7 +257,7 @@ class RpcHub:
         """Return the peer for a URL, which starts to connect when it is new.
 
         Raises:
-            ValueError: If the URL isn't one of a WebSocket.
+            ValueError: If the URL isn't one that the transport connects to, as `ws://` or `wss://`.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
         peer = self.find_peer(url) or self.open_peer(url)
@@ -264,7 +270,7 @@ class RpcHub:
         Calls that wait for an answer are made again at the next server, unless they may not be sent again.
 
         Raises:
-            ValueError: If there are no URLs, one comes twice, or one isn't of a WebSocket.
+            ValueError: If there are no URLs, one comes twice, or the transport doesn't connect to one.
         """
         self._check_open()
         ref = FailoverRef(self, urls)
@@ -275,7 +281,7 @@ class RpcHub:
         """Return the peer that a route leads to.
 
         Raises:
-            ValueError: If it leads to no peer.
+            ValueError: If it leads to no peer, or to a URL that the transport doesn't connect to.
         """
         target = route.target
         if isinstance(target, RpcLocal):
@@ -288,7 +294,12 @@ class RpcHub:
         return tuple(self.clients)
 
     async def serve(
-        self, host: str = "127.0.0.1", port: int = 0, *, origins: OriginValidator = same_origin_with_cookies
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        origins: OriginValidator = same_origin_with_cookies,
+        ssl: SSLContext | None = None,
     ) -> Server:
         """Start to listen for clients; the hub closes the server when it is closed itself.
 
@@ -296,6 +307,7 @@ class RpcHub:
             host: The address to listen at.
             port: The port; 0 takes a free one.
             origins: Which web pages may connect; by default all that bring no cookies, and those of this host.
+            ssl: The certificate of the server, so that clients connect at `wss://`; by default nothing is encrypted.
 
         Raises:
             OSError: If it can't listen there.
@@ -305,7 +317,7 @@ class RpcHub:
         def accept(request: ConnectionRequest) -> Receiver | Rejection:
             return self.accept(request) if origins(request) else REFUSED_ORIGIN
 
-        server = await self.network.listen(host, port, accept, self.limits.transport)
+        server = await self.network.listen(host, port, accept, self.limits.transport, ssl)
         if self.is_closed:
             # It was, while this waited.
             await server.aclose()
@@ -336,6 +348,7 @@ class RpcHub:
         task = asyncio.current_task()
         if task is not None:
             self._closers.add(task)
+            self._drain_anew()
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
@@ -347,7 +360,7 @@ class RpcHub:
 
     def open_peer(self, url: str) -> RpcClientPeer:
         """Return a new peer for a URL, which starts to connect."""
-        check_url(url)
+        check_url(url, self.network.schemes)
         self._check_open()
         peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
         return peer
@@ -400,12 +413,27 @@ class RpcHub:
         peers = [*self.clients, *self._client_peers.values()]
         for peer in peers:
             peer.takes_calls = False
-        draining = [asyncio.create_task(peer.drain(self._closers), name="rpc drain peer") for peer in peers]
-        draining.append(asyncio.create_task(self._invocations.drain(self._closers), name="rpc drain hub"))
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            self._drain_anew()
+
         clock = current_clock()
-        timer = clock.call_at(clock.now() + seconds, lambda: [task.cancel() for task in draining])
-        await asyncio.wait(draining)
+        timer = clock.call_at(clock.now() + seconds, end)
+        while not is_over:
+            waits = [self._invocations.drain(self._closers), *[peer.drain(self._closers) for peer in peers]]
+            self._draining = [asyncio.create_task(wait, name="rpc drain") for wait in waits]
+            await asyncio.wait(self._draining)
+            if not any(task.cancelled() for task in self._draining):
+                break
         timer.cancel()
+
+    def _drain_anew(self) -> None:
+        """See again what is to be waited for."""
+        for task in self._draining:
+            task.cancel()
 
     async def _close(self, drain_seconds: float) -> None:
         self._routed_peers.cancel()

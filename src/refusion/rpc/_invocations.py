@@ -41,7 +41,7 @@ class Invocations:
 
     async def drain(self, but: Container[asyncio.Task[Any]]) -> None:
         """Wait until none is under way, except in the tasks `but`."""
-        while busy := [ended for ended, task in self._open.items() if task not in but]:
+        while busy := [ended for ended, task in self._open.items() if task is None or task not in but]:
             await asyncio.wait(busy)
 
     async def aclose(self) -> None:

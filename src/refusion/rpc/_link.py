@@ -39,6 +39,41 @@ class Link(Receiver):
     Messages of one turn of the event loop share frames: the first one schedules a flush, the others join it.
     """
 
+    # As many as there are peers.
+    __slots__ = (
+        "_awaits_calls",
+        "_awaits_writable",
+        "_backlog",
+        "_buffer",
+        "_decoder",
+        "_encoder",
+        "_flush_bytes",
+        "_heard_at",
+        "_is_flush_scheduled",
+        "_is_turn_scheduled",
+        "_max_per_turn",
+        "_read",
+        "_say_alive_at",
+        "_sizes",
+        "_taken_in_turn",
+        "_timer",
+        "_transport",
+        "_write",
+        "_write_waiters",
+        "close_code",
+        "close_reason",
+        "closed",
+        "connected_at",
+        "handshake",
+        "has_been_answered",
+        "has_reconnected",
+        "is_proved",
+        "is_text",
+        "max_frame_bytes",
+        "peer",
+        "request",
+    )
+
     def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None, *, is_proved: bool = True) -> None:
         self.peer = peer
         self.is_proved: bool = is_proved
@@ -67,7 +102,7 @@ class Link(Receiver):
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._is_flush_scheduled = False
-        self._backlog: deque[RpcMessage] = deque()
+        self._backlog: deque[RpcMessage] | None = None
         self._max_per_turn = peer.limits.messages_per_turn
         self._taken_in_turn = 0
         self._is_turn_scheduled = False
@@ -75,8 +110,8 @@ class Link(Receiver):
         self._awaits_calls = False
         self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
-        self._watchdog: TimerHandle | None = None
-        self._keep_alive: TimerHandle | None = None
+        self._say_alive_at = 0.0
+        self._timer: TimerHandle | None = None
 
     # Receiver
 
@@ -89,7 +124,7 @@ class Link(Receiver):
         self.connected_at = clock.now()
         self.peer.link_opened(self)
         handshake_due = self.connected_at + self.peer.limits.handshake_timeout
-        self._watchdog = clock.call_at(handshake_due, self._handshake_missing)
+        self._timer = clock.call_at(handshake_due, self._handshake_missing)
         self.post(self.peer.create_handshake())
         self.flush()
 
@@ -114,7 +149,7 @@ class Link(Receiver):
         self._taken_in_turn += len(messages)
         if self._taken_in_turn > self._max_per_turn or self._backlog or self._is_held:
             # Others have to have their turn; what is too much waits, and all that comes behind it.
-            self._backlog.extend(messages)
+            self._open_backlog().extend(messages)
             if self._transport is not None:
                 self._transport.pause_reading()
             self._go_on()
@@ -134,10 +169,9 @@ class Link(Receiver):
     def disconnected(self, code: int, reason: str) -> None:
         self.close_code, self.close_reason = code, reason
         self._transport = None
-        self._backlog.clear()
-        for timer in (self._watchdog, self._keep_alive):
-            if timer is not None:
-                timer.cancel()
+        self._backlog = None
+        if self._timer is not None:
+            self._timer.cancel()
         self.peer.link_closed(self)
         self.writable()
         self.closed.set()
@@ -259,7 +293,7 @@ class Link(Receiver):
         for message in messages:
             if self._awaits_writable or self._awaits_calls:
                 # The rest of a frame is no less of a flood than the next frame.
-                self._backlog.extendleft(reversed([message, *messages]))
+                self._open_backlog().extendleft(reversed([message, *messages]))
                 return
             if self.handshake is None:
                 if not self._take_handshake(message):
@@ -273,16 +307,26 @@ class Link(Receiver):
             else:
                 peer.take_unknown(message)
 
+    def _open_backlog(self) -> deque[RpcMessage]:
+        """Return what waits for its turn; there is one only while something does, since even an empty one is large."""
+        if self._backlog is None:
+            self._backlog = deque()
+        return self._backlog
+
     def _take_turn(self) -> None:
         """Handle as much of what has come as other connections can wait for."""
         self._is_turn_scheduled = False
-        backlog = self._backlog
         if self.peer.link is not self:
             # As with frames: it is asked about, or sent again, on the newer connection.
-            backlog.clear()
-        count = 0 if self._is_held else min(len(backlog), self._max_per_turn)
-        self._taken_in_turn = count
-        self._take([backlog.popleft() for _ in range(count)])
+            self._backlog = None
+        backlog = self._backlog
+        self._taken_in_turn = 0
+        if backlog is not None and not self._is_held:
+            self._taken_in_turn = count = min(len(backlog), self._max_per_turn)
+            messages = [backlog.popleft() for _ in range(count)]
+            if not backlog:
+                self._backlog = None
+            self._take(messages)
         self._go_on()
 
     # Introduction and silence
@@ -304,35 +348,38 @@ class Link(Receiver):
         self.handshake = handshake
         self.max_frame_bytes = self._sizes.frame_bytes
         self.keep_alive_received()
-        self._arm_watchdog()
-        self._arm_keep_alive()
+        self._say_alive_at = self._heard_at + self.peer.limits.keep_alive_period
+        self._arm()
         self.peer.link_ready(self, handshake)
         return True
 
     def _handshake_missing(self) -> None:
         self.drop("there was no handshake in time")
 
-    def _arm_watchdog(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        self._watchdog = current_clock().call_at(self._heard_at + self.peer.limits.keep_alive_timeout, self._watch)
+    def _arm(self) -> None:
+        """Look after the link when the next thing is due: to say something, or not to have heard anything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            due = min(self._say_alive_at, self._heard_at + self.peer.limits.keep_alive_timeout)
+            self._timer = current_clock().call_at(due, self._look_after)
 
-    def _watch(self) -> None:
+    def _look_after(self) -> None:
+        limits = self.peer.limits
+        now = current_clock().now()
         if self._awaits_calls:
             # What the other side says is not being read.
             self.keep_alive_received()
         # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
-        if current_clock().now() >= self._heard_at + self.peer.limits.keep_alive_timeout:
+        if now >= self._heard_at + limits.keep_alive_timeout:
             logger.warning("%r drops its connection: nothing was heard of the other side", self.peer)
             self.abort()
-        else:
-            self._arm_watchdog()
-
-    def _arm_keep_alive(self) -> None:
-        clock = current_clock()
-        self._keep_alive = clock.call_at(clock.now() + self.peer.limits.keep_alive_period, self._say_alive)
+            return
+        if now >= self._say_alive_at:
+            self._say_alive_at = now + limits.keep_alive_period
+            self._say_alive()
+        self._arm()
 
     def _say_alive(self) -> None:
         self.post_ids(KEEP_ALIVE, self.peer.streams.keep_alive_ids())
         self.peer.keep_alive_period_passed()
-        self._arm_keep_alive()

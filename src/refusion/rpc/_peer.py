@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +50,39 @@ class RpcPeer:
     belongs to the event loop of its hub.
     """
 
+    # There may be very many, and a dict of this many attributes would be most of each.
+    __slots__ = (
+        "__weakref__",
+        "_call_kinds",
+        "_command_timeouts",
+        "_delay_periods",
+        "_handshake",
+        "_pauses",
+        "_query_timeouts",
+        "_ready",
+        "_request",
+        "_tasks",
+        "_timer",
+        "_waiting",
+        "admission",
+        "call_context",
+        "cancellations",
+        "format",
+        "handlers",
+        "handshake_index",
+        "hub",
+        "id",
+        "inbound",
+        "is_closing",
+        "limits",
+        "link",
+        "loop",
+        "max_argument_bytes",
+        "outbound",
+        "streams",
+        "takes_calls",
+    )
+
     is_server = False
     """Whether this is the side that has accepted the connection."""
 
@@ -90,11 +123,11 @@ class RpcPeer:
         self._command_timeouts = self.limits.command_timeouts
         self.max_argument_bytes: int = self.limits.sizes.argument_bytes
         """How much argument data a message may have."""
-        self._waiting: deque[OutboundCall] = deque()
+        self._waiting: OrderedDict[int, OutboundCall] = OrderedDict()
         self._pauses: dict[object, None] = {}
         self._ready: Signal | None = None
         self._timer: TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -230,14 +263,16 @@ class RpcPeer:
 
     def send_first(self, calls: Iterable[OutboundCall]) -> None:
         """Send these calls before those that wait already, as the link takes them."""
-        self._waiting.extendleft(reversed(list(calls)))
+        for call in reversed(list(calls)):
+            self._waiting[call.id] = call
+            self._waiting.move_to_end(call.id, last=False)
         self.send_waiting()
 
     def send_waiting(self) -> None:
         """Send the calls that wait for a link, or for a link that takes more, as far as it does now."""
         waiting, link = self._waiting, self.link
         while waiting and link is not None and link.is_open and link.is_writable:
-            call = waiting.popleft()
+            _, call = waiting.popitem(last=False)
             if self.outbound.get(call.id) is call and call.stage is CallStage.WAITING:
                 self.send(call)
 
@@ -277,8 +312,8 @@ class RpcPeer:
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> asyncio.Task[Any]:
         """Run something that ends with the peer."""
         task = self.loop.create_task(work, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     # The link
@@ -307,7 +342,7 @@ class RpcPeer:
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
         self.handlers = self.hub.table.handlers_for(self.remote_versions)
-        self._waiting = deque(self.outbound.waiting_to_be_sent())
+        self._waiting = OrderedDict((call.id, call) for call in self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
         self.cancellations.link_ready(change)
@@ -431,7 +466,9 @@ class RpcPeer:
         self.end_calls()
         for inbound in self.inbound.clear():
             inbound.cancel()
-        tasks = [task for task in self._tasks | self.admission.tasks.keys() if task is not asyncio.current_task()]
+        tasks = [
+            task for task in self._tasks.keys() | self.admission.tasks.keys() if task is not asyncio.current_task()
+        ]
         for task in tasks:
             task.cancel()
         if self.link is not None:
@@ -453,15 +490,15 @@ class RpcPeer:
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting
-        waiting.append(call)
+        waiting[call.id] = call
         if len(waiting) > 2 * len(self.outbound) + _SPARE:
             # Most of them were given up since: nobody else takes them out during an outage.
-            self._waiting = deque(call for call in waiting if self.outbound.get(call.id) is call)
+            self._waiting = OrderedDict(item for item in waiting.items() if self.outbound.get(item[0]) is item[1])
 
     def _fail_calls_of_link(self) -> None:
         for call in self.outbound.link_lost():
             call.fail(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
-        for call in list(self._waiting):
+        for call in list(self._waiting.values()):
             if RpcExecutionMode.AWAIT_CONNECTION not in call.method.mode and not call.is_sent:
                 call.fail(
                     RpcDisconnected(

@@ -108,7 +108,7 @@ class RpcRef:
             is_fixed: Whether it always leads there.
 
         Raises:
-            ValueError: If the target is a URL that isn't one of a WebSocket.
+            ValueError: If the target is a string that isn't a URL.
         """
         self.name: str = name or str(target)
         self.is_fixed: bool = is_fixed
@@ -125,7 +125,7 @@ class RpcRef:
         """Let it lead elsewhere from now on; does nothing if it leads there already. May be called in any thread.
 
         Raises:
-            ValueError: If it is fixed, or the target is a URL that isn't one of a WebSocket.
+            ValueError: If it is fixed, or the target is a string that isn't a URL.
         """
         if self.is_fixed:
             raise ValueError(f"{self!r} is fixed; make one that isn't to reroute it")
@@ -150,20 +150,21 @@ def fixed_router(ref: RpcRef) -> RpcRouter:
     return lambda method, values: ref
 
 
-def check_url(url: str) -> None:
-    """Refuse a URL that isn't one of a WebSocket.
+def check_url(url: str, schemes: Sequence[str]) -> None:
+    """Refuse a URL that a transport doesn't connect to.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If it begins with none of the schemes.
     """
-    if not url.startswith(("ws://", "wss://")):
-        raise ValueError(f"a peer is reached at ws:// or wss://, not at {url!r}")
+    if url.partition("://")[0] not in schemes:
+        shown = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"a peer is reached at {shown}, not at {url!r}")
 
 
 def check_target(target: RpcTarget) -> RpcTarget:
-    """Return the target; refuse a URL that can't be one."""
-    if isinstance(target, str):
-        check_url(target)
+    """Return the target; refuse what can't be a URL. Which ones lead somewhere depends on the hub that calls there."""
+    if isinstance(target, str) and not target.partition("://")[0].isalnum():
+        raise ValueError(f"a peer is reached at a URL, as ws://host:port or wss://host:port, not at {target!r}")
     return target
 
 

@@ -37,6 +37,17 @@ class Admission(Enum):
 class RpcServerPeer(RpcPeer):
     """A client, as its server knows it. Calls that run when its connection breaks go on."""
 
+    __slots__ = (
+        "_is_acquainted",
+        "_is_introduced",
+        "_known_since",
+        "_last_counter",
+        "_retention",
+        "_secret",
+        "client_id",
+        "gone_at",
+    )
+
     is_server = True
 
     def __init__(self, hub: "RpcHub", client_id: str, format_: "RpcFormat") -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from refusion import FusionHub, collect, compute_method, invalidating
+from refusion import Computed, FusionHub, collect, compute_method, invalidating
 from refusion.rpc import RpcCallCancelled, RpcContractError, RpcHub
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
@@ -233,6 +233,22 @@ async def test_an_invalidation_during_an_outage_is_delivered_after_it(stage: Rem
     await stage.reconnect()
     assert replica.is_invalidated
     assert await stage.client.get("a") == 1
+
+
+async def test_replicas_that_are_released_during_an_outage_are_released_over_there_after_it(stage: RemoteStage) -> None:
+    for key in "abc":
+        await stage.client.get(key)
+    await stage.cut()
+    for key in "ab":
+        replica = Computed.existing(stage.client.get, key)
+        assert replica is not None
+        replica.invalidate(immediately=True)
+    await settle()
+    assert stage.open_calls == (1, 3)
+
+    await stage.reconnect()
+
+    assert stage.open_calls == (1, 1)
 
 
 async def test_an_invalidation_that_is_lost_on_the_way_is_made_up_for(stage: RemoteStage) -> None:

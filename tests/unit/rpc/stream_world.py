@@ -205,13 +205,15 @@ class StreamWorld(World):
     def posted(self, peer: Any) -> list[RpcMessage]:
         """Return a list that gets what a peer posts from now on."""
         messages: list[RpcMessage] = []
-        post = peer.post
 
-        def note(message: RpcMessage) -> None:
-            messages.append(message)
-            post(message)
+        class Noting(type(peer)):  # type: ignore[misc]
+            __slots__ = ()
 
-        peer.post = note
+            def post(self, message: RpcMessage) -> None:
+                messages.append(message)
+                super().post(message)
+
+        peer.__class__ = Noting
         return messages
 
     async def open_api(self) -> tuple[RpcHub, Streams]:

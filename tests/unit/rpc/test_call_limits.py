@@ -16,6 +16,7 @@ from refusion.rpc import (
     RpcHub,
     RpcLimits,
     RpcNoWait,
+    RpcPeer,
     rpc_method,
 )
 from refusion.rpc.protocol import RpcMessage
@@ -117,13 +118,15 @@ class JobsWorld(World):
     def watch(self) -> list[RpcMessage]:
         """Return a list that gets what the client posts from now on."""
         messages: list[RpcMessage] = []
-        post = self.peer.post
+        peer, post = self.peer, RpcPeer.post
 
-        def note(message: RpcMessage) -> None:
-            messages.append(message)
-            post(message)
+        def note(this: RpcPeer, message: RpcMessage) -> None:
+            if this is peer:
+                messages.append(message)
+            post(this, message)
 
-        self.peer.post = note  # type: ignore[method-assign]
+        RpcPeer.post = note  # type: ignore[method-assign]
+        self._stack.callback(setattr, RpcPeer, "post", post)
         return messages
 
 
@@ -391,7 +394,7 @@ async def test_a_mode_without_await_connection_may_still_be_sent_again(world: Jo
 
 
 async def test_a_call_that_nobody_waits_for_puts_up_with_nothing(world: JobsWorld) -> None:
-    definition = world.client._define(Jobs)
+    definition = world.client.table.define(Jobs)
     (note,) = [method for method in definition.methods.values() if method.name == "note"]
     assert note.mode is NONE
     await break_link(world)
@@ -471,7 +474,7 @@ async def test_a_compute_call_that_takes_long_is_sent_again_and_not_run_twice(
         reading = asyncio.create_task(stage.client.get("a"))
         await settle()
         sent: list[str] = []
-        handlers = stage.server.handlers
+        handlers = stage.server.table.handlers
         receive = handlers["CounterApi.Get:2"]
         for peer in stage.server.server_peers:
             peer.handlers = {**handlers, "CounterApi.Get:2": lambda peer, m: (sent.append(m.method), receive(peer, m))}  # type: ignore[dict-item]

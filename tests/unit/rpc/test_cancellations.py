@@ -69,7 +69,7 @@ async def test_another_server_isnt_told_of_calls_that_it_never_had(world: World)
     call.cancel()
     await settle()
     received: list[str] = []
-    handlers = world.server.handlers
+    handlers = world.server.table.handlers
     handlers[CANCEL] = lambda peer, message: received.append(message.method)  # type: ignore[index]
     await world.clock.advance(5)
     assert world.peer.is_connected

@@ -6,6 +6,7 @@ from functools import cached_property
 import pytest
 
 from refusion.rpc import RpcContractError, RpcHub
+from refusion.testing import settle
 
 from .world import Worker, WorkerService, World
 
@@ -104,3 +105,20 @@ async def test_the_number_of_calls_is_counted(world: World) -> None:
 async def test_a_service_may_be_used_here_as_well(world: World) -> None:
     service = world.server.service(Worker)
     assert isinstance(service, WorkerService)
+
+
+async def test_what_is_said_about_a_connection_tells_nothing_of_the_query_of_its_url(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = world.client.peer(f"{world.url}?token=secret")
+    await peer.wait_connected()
+    await settle()
+    world.network.is_refusing = True
+    await world.cut()
+    states = [peer.connection_state]
+    await world.clock.advance(2)
+    states.append(peer.connection_state)
+    for text in (caplog.text, repr(peer), *[str(state.error) for state in states]):
+        assert "secret" not in text
+        assert "clientId" not in text
+    assert f"can't connect to {world.url}: nobody listens there" in str(states[1].error)

@@ -14,11 +14,20 @@ from refusion.rpc import (
     ErrorFilter,
     RpcArgumentError,
     RpcCallCancelled,
+    RpcCallTimeout,
+    RpcConnectError,
+    RpcDisconnected,
     RpcError,
     RpcHub,
+    RpcInternalError,
+    RpcLimitExceeded,
     RpcOverloaded,
+    RpcProtocolError,
     RpcRemoteError,
+    RpcRerouted,
+    RpcServiceNotFound,
     RpcStream,
+    RpcStreamLost,
     hide_internals,
     show_errors,
 )
@@ -83,8 +92,28 @@ async def fail(
         lambda: BaseExceptionGroup(SECRET, [asyncio.CancelledError(), ValueError(SECRET)]),
         lambda: GeneratorExit(SECRET),
         lambda: RpcRemoteError("Some.Exception", SECRET),
+        lambda: RpcConnectError(SECRET),
+        lambda: RpcDisconnected(SECRET),
+        lambda: RpcCallTimeout(SECRET),
+        lambda: RpcServiceNotFound(SECRET, ()),
+        lambda: RpcProtocolError(SECRET),
+        lambda: RpcError(SECRET),
     ],
-    ids=["builtin", "key", "own", "group", "base group", "not an exception", "of another service"],
+    ids=[
+        "builtin",
+        "key",
+        "own",
+        "group",
+        "base group",
+        "not an exception",
+        "of another service",
+        "connect",
+        "disconnected",
+        "timeout",
+        "service",
+        "protocol",
+        "rpc",
+    ],
 )
 async def test_an_error_that_wasnt_made_to_be_seen_is_a_number_under_which_it_is_logged(
     clock: VirtualClock, error: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
@@ -107,8 +136,9 @@ async def test_an_error_that_wasnt_made_to_be_seen_is_a_number_under_which_it_is
     [
         (lambda: NoSuchItem("item 5 is sold out"), "NoSuchItem: item 5 is sold out"),
         (lambda: RpcArgumentError("a number is needed"), "a number is needed"),
-        (lambda: RpcError("not now"), "not now"),
-        (lambda: RpcOverloaded("come again"), "come again"),
+        (lambda: RpcLimitExceeded("a picture", 10, 5), "a picture has 10 bytes and 5 is the limit; send it in parts"),
+        (lambda: RpcStreamLost("read on"), "read on"),
+        (lambda: RpcInternalError("0123"), str(RpcInternalError("0123"))),
     ],
 )
 async def test_an_error_that_was_made_to_be_seen_is_seen(
@@ -116,6 +146,28 @@ async def test_an_error_that_was_made_to_be_seen_is_seen(
 ) -> None:
     assert [str(seen) for seen in await fail(clock, error)] == [text] * 2
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (RpcRerouted, "the call belongs elsewhere now"),
+        (RpcOverloaded, "too many calls are under way; come again"),
+    ],
+)
+async def test_of_advice_for_callers_only_the_kind_is_seen(
+    clock: VirtualClock, kind: type[RpcError], text: str
+) -> None:
+    """It may be what another service has told the handler, in words of its own."""
+    for seen in await fail(clock, lambda: kind(SECRET)):
+        assert type(seen) is kind
+        assert str(seen) == text
+
+
+async def test_a_cancellation_by_another_service_is_one_without_its_text() -> None:
+    seen = hide_internals(RpcCallCancelled(SECRET))
+    assert type(seen) is RpcCallCancelled
+    assert SECRET not in str(seen)
 
 
 async def test_a_cancellation_is_no_secret(clock: VirtualClock) -> None:

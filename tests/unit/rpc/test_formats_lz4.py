@@ -134,6 +134,13 @@ def test_frames_at_their_limits_are_right() -> None:
     assert Lz4Decoder().decode(b"\xbf" + block(b"abc"), LIMIT) == b"abc"
 
 
+def test_a_frame_of_many_blocks_with_little_in_them_is_refused_early() -> None:
+    assert len(Lz4Decoder().decode(b"\x80" + block(b"x") * 1_024, LIMIT)) == 1_024
+    with pytest.raises(RpcProtocolError, match="1,025 compressed blocks with only 1,025 bytes"):
+        Lz4Decoder().decode(b"\x80" + block(b"x") * 100_000, LIMIT)
+    assert len(Lz4Decoder().decode(b"\x80" + block(b"x" * 256) * 3_000, LIMIT)) == 768_000
+
+
 @given(st.binary(max_size=200), st.integers(0, 255))
 def test_garbage_is_an_error_and_nothing_else(data: bytes, flags: int) -> None:
     decoder = Lz4Decoder()

@@ -76,7 +76,5 @@ def test_a_packed_frame_of_many_small_blocks_is_refused() -> None:
 
     assert len(Lz4Decoder().decode(packed(1, 256), 16_000_000)) == 256
     assert len(Lz4Decoder().decode(packed(1_024, 10_000), 16_000_000)) == 10_240_000
-    with pytest.raises(RpcProtocolError, match="more than 256 small blocks"):
-        Lz4Decoder().decode(packed(1, 257), 16_000_000)
-    with pytest.raises(RpcProtocolError, match="more than 256 small blocks"):
-        Lz4Decoder().decode(packed(1_023, 257), 16_000_000)
+    with pytest.raises(RpcProtocolError, match="compressed blocks with only"):
+        Lz4Decoder().decode(packed(1, 100_000), 16_000_000)

@@ -595,3 +595,12 @@ async def test_a_call_of_a_method_without_a_name_is_answered_with_an_error(world
     await raw.send(RpcMessage("", 7))
     (answer,) = [message for message in raw.received if message.method == ERROR]
     assert (answer.related_id, raw.error_text(answer)) == (7, "Endpoint not found: ''.")
+
+
+async def test_an_idle_connection_has_no_dicts_of_attributes(world: World) -> None:
+    # There may be many thousands; see benchmarks/bench_connections.py.
+    await world.peer.wait_connected()
+    (server_peer,) = world.server.server_peers
+    for peer in (world.peer, server_peer):
+        assert not hasattr(peer, "__dict__")
+        assert not hasattr(peer.link, "__dict__")

@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from refusion.rpc import RpcClientPeer, RpcDisconnected
-from refusion.rpc.protocol import ExceptionInfo, RpcMessage, ids_from_bytes
-from refusion.rpc.protocol._system_calls import CANCEL, ERROR, KEEP_ALIVE, OK, RECONNECT
+from refusion.rpc.formats import get_format
+from refusion.rpc.protocol import ExceptionInfo, MethodNames, RpcMessage, ids_from_bytes
+from refusion.rpc.protocol._system_calls import CANCEL, ERROR, HANDSHAKE, KEEP_ALIVE, OK, RECONNECT
 from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import settle
 
@@ -392,3 +393,48 @@ async def test_a_call_that_comes_again_with_another_method_is_dropped(
 
     assert raw.methods == []
     assert "call 1 came again as Worker.Add:3" in caplog.text
+
+
+async def test_a_call_that_is_cancelled_during_an_outage_is_cancelled_over_there_after_it(world: World) -> None:
+    calls = [world.start(world.worker.wait(key)) for key in "abc"]
+    await settle()
+    world.network.is_refusing = True
+    await world.cut()
+    for call in calls[:2]:
+        call.cancel()
+    await settle()
+    assert world.service.cancelled == []
+
+    world.network.is_refusing = False
+    await world.clock.advance(20)
+
+    assert world.service.cancelled == ["a", "b"]
+    assert len(world.server_peer.inbound) == 1
+    world.service.let_go("c")
+    assert await calls[2] == "c done"
+
+
+async def test_a_call_that_was_cancelled_in_vain_is_none_of_a_restarted_server(world: World) -> None:
+    call = world.start(world.worker.wait("a"))
+    await settle()
+    port = world.listener.port
+    await world.crash_server()
+    call.cancel()
+    await settle()
+
+    told: list[str] = []
+
+    def listen(way: Direction, frame: bytes) -> None:
+        if way is TO_SERVER:
+            told.extend(message.method for message in get_format("msgpack6c").read(frame, MethodNames()).messages)
+
+    world.network.fault = listen
+    await world.start_server(port)
+    await world.clock.advance(20)
+    await world.cut()
+    await world.clock.advance(20)
+
+    assert world.peer.is_connected
+    assert world.network.connection_count == 3
+    assert HANDSHAKE in told
+    assert CANCEL not in told

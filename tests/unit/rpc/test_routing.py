@@ -503,12 +503,25 @@ async def test_a_fail_over_that_is_closed_stays_where_it_is(town: Town) -> None:
 async def test_a_url_that_isnt_one_of_a_websocket_is_refused_where_it_is_given(town: Town, url: str) -> None:
     with pytest.raises(ValueError, match="ws:// or wss://"):
         town.client.failover(town.urls[0], url)
-    with pytest.raises(ValueError, match="ws:// or wss://"):
+
+
+@pytest.mark.parametrize("url", ["backup:80", "://backup:80", ""])
+async def test_a_ref_leads_to_no_string_that_isnt_a_url(town: Town, url: str) -> None:
+    with pytest.raises(ValueError, match="at a URL, as ws://"):
         RpcRef(url)
     ref = RpcRef(town.urls[0])
-    with pytest.raises(ValueError, match="ws:// or wss://"):
+    with pytest.raises(ValueError, match="at a URL, as ws://"):
         ref.reroute(url)
     assert ref.route.target == town.urls[0]
+
+
+async def test_a_ref_to_a_url_that_the_transport_doesnt_connect_to_fails_its_calls(town: Town) -> None:
+    ref = RpcRef("tcp://backup:80")
+    worker = town.client_of(ref)
+    with pytest.raises(ValueError, match="a peer is reached at ws:// or wss://, not at 'tcp://backup:80'"):
+        await worker.add(1, 2)
+    ref.reroute(town.urls[0])
+    assert await worker.add(1, 2) == 3
 
 
 # What routes leave behind

@@ -19,6 +19,7 @@ from refusion.rpc import (
     current_trace,
     enter_trace,
 )
+from refusion.rpc._link import Link
 from refusion.rpc.protocol import RpcMessage
 from refusion.testing import VirtualClock, settle
 from tests.unit.remote.stage import RemoteStage
@@ -343,16 +344,16 @@ async def test_of_the_headers_only_a_whole_trace_counts(
     assert raw.format.result(list[str]).decode(answer.args) == (seen,)
 
 
-async def test_what_goes_along_is_what_the_protocol_says(world: World) -> None:
+async def test_what_goes_along_is_what_the_protocol_says(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[RpcMessage] = []
-    post = world.peer.link and world.peer.link.post
+    post = Link.post
 
-    def note(message: RpcMessage) -> None:
-        messages.append(message)
-        assert post is not None
-        post(message)
+    def note(link: Link, message: RpcMessage) -> None:
+        if link is world.peer.link:
+            messages.append(message)
+        post(link, message)
 
-    world.peer.link.post = note  # type: ignore[union-attr, method-assign]
+    monkeypatch.setattr(Link, "post", note)
     with enter_trace(TraceContext(PARENT)):
         await tell(world).trace()
     with enter_trace(TRACE):

@@ -21,15 +21,17 @@ _COMPRESSED: Final = 0x80
 _RESET: Final = 0x40
 _BLOCK_BYTES: Final = 16_384
 """What a block holds at most, uncompressed."""
-_SMALL_BLOCK_BYTES: Final = 1_024
-_MAX_SMALL_BLOCKS: Final = 256
-"""Each block costs something, whatever is in it. Encoders fill all but the last one, .NET's with 1 KiB at least."""
 _WINDOW_BYTES: Final = 65_536
 """How far back LZ4 refers."""
 _MIN_FRAME_BYTES: Final = 512
 """Less isn't worth it."""
 _RESET_BYTES: Final = 131_072
 """After so much the window is emptied: what can be learnt of it from sizes stays bounded."""
+
+_SMALL_BLOCKS: Final = 1_024
+"""So many blocks of a frame may hold as little as they like."""
+_MEAN_BYTES: Final = 256
+"""What the blocks of a frame that has more must hold on average: each costs time, also with one byte in it."""
 
 _block: Final[Any] = cast(Any, lz4.block)
 
@@ -83,31 +85,36 @@ class Lz4Decoder(FrameDecoder):
         return content
 
     def _unpack(self, frame: bytes, max_bytes: int) -> bytes:
-        content = bytearray()
-        small_count = 0
-        window, position, end = self._window, 1, len(frame)
+        # The window and what is unpacked are one buffer: nothing is copied for a block to see what it refers to.
+        buffer = bytearray(self._window)
+        start = len(buffer)
+        position, end, count = 1, len(frame), 0
         while position < end:
             block_start = position + 2
             position = block_start + int.from_bytes(frame[position:block_start], "little")
             if position > end or position <= block_start:
                 raise RpcProtocolError("a compressed block that is empty, or doesn't end within its frame")
-            try:
-                block: bytes = _block.decompress(
-                    frame[block_start:position], uncompressed_size=_BLOCK_BYTES, dict=window
-                )
-            except _block.LZ4BlockError as error:
-                raise RpcProtocolError(f"a compressed block that can't be read: {error}") from error
-            if not block:
-                raise RpcProtocolError("a compressed block with nothing in it")
-            small_count += len(block) < _SMALL_BLOCK_BYTES
-            if small_count > _MAX_SMALL_BLOCKS:
-                raise RpcProtocolError(f"a frame in more than {_MAX_SMALL_BLOCKS} small blocks")
-            content += block
-            if len(content) > max_bytes:
+            with memoryview(buffer) as view, view[-_WINDOW_BYTES:] as window:
+                block = _decompress(frame[block_start:position], window)
+            buffer += block
+            count += 1
+            size = len(buffer) - start
+            if size > max_bytes:
                 raise RpcProtocolError(f"a frame that unpacks to more than {max_bytes:,} bytes")
-            window = (window + block)[-_WINDOW_BYTES:]
-        self._window = window
-        return bytes(content)
+            if count > _SMALL_BLOCKS and size < count * _MEAN_BYTES:
+                raise RpcProtocolError(f"a frame of {count:,} compressed blocks with only {size:,} bytes in them")
+        self._window = bytes(buffer[-_WINDOW_BYTES:])
+        return bytes(buffer[start:])
+
+
+def _decompress(data: bytes, window: memoryview) -> bytes:
+    try:
+        block: bytes = _block.decompress(data, uncompressed_size=_BLOCK_BYTES, dict=window)
+    except _block.LZ4BlockError as error:
+        raise RpcProtocolError(f"a compressed block that can't be read: {error}") from error
+    if not block:
+        raise RpcProtocolError("a compressed block with nothing in it")
+    return block
 
 
 class _FromServers(RpcFormat):

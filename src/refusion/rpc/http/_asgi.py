@@ -123,10 +123,13 @@ async def start_response(
     await send({"type": "http.response.start", "status": status, "headers": encoded})
 
 
-async def follow_lifespan(receive: Receive, send: Send) -> None:
-    """Say yes to the start and the end of the server."""
+async def follow_lifespan(receive: Receive, send: Send, close: Callable[[], Awaitable[object]] | None = None) -> None:
+    """Say yes to the start and the end of the server; before the end `close` is awaited."""
     while True:
         message = await receive()
+        is_end = message["type"] == "lifespan.shutdown"
+        if is_end and close is not None:
+            await close()
         await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
+        if is_end:
             return

@@ -9,7 +9,16 @@ from ._origins import allow_all as allow_all
 from ._origins import allow_origins as allow_origins
 from ._origins import same_origin as same_origin
 from ._origins import same_origin_with_cookies as same_origin_with_cookies
+from ._queued import QueuedTransport as QueuedTransport
+from ._serving import connection_request as connection_request
+from ._transport import CLOSE_ABNORMAL as CLOSE_ABNORMAL
+from ._transport import CLOSE_GOING_AWAY as CLOSE_GOING_AWAY
+from ._transport import CLOSE_INTERNAL_ERROR as CLOSE_INTERNAL_ERROR
+from ._transport import CLOSE_NORMAL as CLOSE_NORMAL
+from ._transport import CLOSE_PROTOCOL_ERROR as CLOSE_PROTOCOL_ERROR
+from ._transport import CLOSE_TOO_LARGE as CLOSE_TOO_LARGE
 from ._transport import CLOSE_UNSUPPORTED_FORMAT as CLOSE_UNSUPPORTED_FORMAT
+from ._transport import Accept as Accept
 from ._transport import ConnectionRequest as ConnectionRequest
 from ._transport import Network as Network
 from ._transport import Receiver as Receiver

@@ -6,6 +6,7 @@ A frame is one message of a WebSocket, or its equal. All of this happens in one 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Final, Protocol
 
 from refusion.rpc.protocol._limits import MAX_FRAME_BYTES
@@ -78,6 +79,8 @@ class TransportLimits:
 class Transport(Protocol):
     """One live connection that carries frames in both directions, in order."""
 
+    __slots__ = ()
+
     @abstractmethod
     def send(self, frame: bytes) -> None:
         """Queue a frame; never blocks, and does nothing once the connection is closed."""
@@ -110,6 +113,8 @@ class Transport(Protocol):
 
 class Receiver(Protocol):
     """Whom a connection is for. Its methods are called in the loop of the connection, and must not raise."""
+
+    __slots__ = ()
 
     max_frame_bytes: int
     """The largest frame that is welcome now; a larger one closes the connection with code 1009."""
@@ -190,19 +195,40 @@ class Server(Protocol):
 class Network(Protocol):
     """A kind of transport: makes connections and listens for them."""
 
+    schemes: tuple[str, ...] = ("ws", "wss")
+    """What URLs that it connects to begin with."""
+
     @abstractmethod
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         """Connect to `url` and let `receiver` have the connection.
 
         Cancelling leaves no connection behind.
 
+        Args:
+            url: Where to; with the query that names the client and its format.
+            receiver: Whom the connection is for.
+            limits: What it may take.
+            ssl: How servers at encrypted URLs are verified; by default as the system verifies them.
+
         Raises:
-            RpcConnectError: If it can't be made.
+            RpcConnectError: If it can't be made; with the status of the `Rejection` if the server has refused it, and
+                without the query of the URL, which may hold secrets.
         """
 
     @abstractmethod
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
         """Listen at `host` and `port`; port 0 takes a free one.
+
+        Args:
+            host: The address.
+            port: The port.
+            accept: Decides about each client.
+            limits: What each connection may take.
+            ssl: The certificate to show; without one connections aren't encrypted.
 
         Raises:
             OSError: If that isn't possible.

@@ -28,13 +28,18 @@ class AcceptingHub(ServingHub, Protocol):
         """Decide about a client."""
         ...
 
+    async def aclose(self) -> None:
+        """End everything, because the server stops."""
+        ...
+
 
 @final
 class RpcEndpoint:
     """An ASGI application through which clients reach the services of a hub.
 
     It takes WebSockets at any path that it is mounted at, and below `/rpc/http` plain HTTP; see
-    `RpcHttpEndpoint`.
+    `RpcHttpEndpoint`. Where it is the whole application it closes the hub when the server stops; mounted in another
+    one it isn't told, so the lifespan of that one has to.
 
     Example:
         ```python
@@ -74,7 +79,7 @@ class RpcEndpoint:
                 else:
                     await respond(send, _UPGRADE_REQUIRED, is_head=scope["method"] == "HEAD")
             case "lifespan":
-                await follow_lifespan(receive, send)
+                await follow_lifespan(receive, send, self._hub.aclose)
             case other:
                 raise ValueError(f"an RPC endpoint can't serve ASGI connections of type {other!r}")
 
@@ -99,35 +104,31 @@ class RpcEndpoint:
 
 @final
 class _AsgiTransport(QueuedTransport):
+    # ASGI has no way to cut a connection: to read no further, which ends the application, does it.
+
+    __slots__ = ("_receive", "_send")
+
     def __init__(self, receive: Receive, send: Send, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._receive = receive
         self._send = send
 
-    async def _read(self) -> tuple[bytes, bool] | None:
+    async def read_frame(self) -> tuple[bytes, bool] | None:
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self._outcome = (message.get("code") or CLOSE_ABNORMAL, message.get("reason") or "")
+            self.outcome = (message.get("code") or CLOSE_ABNORMAL, message.get("reason") or "")
             return None
         data = message.get("bytes")
         return (data, False) if data is not None else (message["text"].encode(), True)
 
-    async def _write(self, frame: bytes) -> None:
-        if self._receiver.is_text:
+    async def write_frame(self, frame: bytes) -> None:
+        if self.receiver.is_text:
             await self._send({"type": "websocket.send", "text": frame.decode()})
         else:
             await self._send({"type": "websocket.send", "bytes": frame})
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def end(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _cut(self) -> None:
-        # ASGI has no way to cut a connection; ending the application does it.
-        if self._reader is not None:
-            self._reader.cancel()
-
-    def _close_outcome(self) -> tuple[int, str]:
-        return self._outcome
 
 
 async def _refuse(scope: Scope, send: Send, rejection: Rejection) -> None:

@@ -4,11 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from ssl import SSLContext
 from typing import final
 from urllib.parse import urlsplit
 
-from refusion.rpc._errors import RpcConnectError
-
+from ._connecting import connect_error
 from ._serving import connection_request, server_url
 from ._transport import (
     CLOSE_ABNORMAL,
@@ -53,7 +53,7 @@ class Fault(Enum):
 
 @final
 class MemoryNetwork(Network):
-    """Connects hubs of one process, by the host and port of their URLs.
+    """Connects hubs of one process, by the host and port of their URLs. It encrypts nothing: nothing leaves it.
 
     Example:
         ```python
@@ -78,15 +78,17 @@ class MemoryNetwork(Network):
             client.lost(CLOSE_ABNORMAL, "cut")
             server.lost(CLOSE_ABNORMAL, "cut")
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         await asyncio.sleep(0)
         parts = urlsplit(url)
         server = self._servers.get(parts.port or 80)
         if server is None or self.is_refusing:
-            raise RpcConnectError(f"can't connect to {url}: nobody listens there")
+            raise connect_error(url, "nobody listens there")
         outcome = server.accept(connection_request(f"{parts.path}?{parts.query}", (), "memory"))
         if isinstance(outcome, Rejection) and outcome.close_code is None:
-            raise RpcConnectError(f"can't connect to {url}: {outcome.reason}", outcome.status)
+            raise connect_error(url, outcome.reason, outcome.status)
         client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER)
         if isinstance(outcome, Rejection):
             receiver.connected(client_end)
@@ -100,7 +102,9 @@ class MemoryNetwork(Network):
         receiver.connected(client_end)
         return client_end
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
         port = port or max(self._servers, default=0) + 1
         if port in self._servers:
             raise OSError(f"port {port} of the memory network is in use")

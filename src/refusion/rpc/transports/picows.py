@@ -7,6 +7,7 @@ frames can be corrupted under backpressure.
 
 import asyncio
 import struct
+from ssl import SSLContext
 from typing import Final, final
 
 from picows import (
@@ -23,10 +24,11 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from refusion._aio._signal import Signal
 from refusion._base._clock import current_clock
 from refusion._base._logging import log_failure
-from refusion.rpc._errors import RpcConnectError
 
+from ._connecting import cause_of, connect_error
 from ._dialing import Dialing
 from ._serving import connection_request, server_url
 from ._transport import (
@@ -55,6 +57,21 @@ _READ_BUFFER_BYTES: Final = 2_048
 class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
+    __slots__ = (
+        "_closed",
+        "_connections",
+        "_is_closing",
+        "_is_writable",
+        "_limits",
+        "_outcome",
+        "_part_type",
+        "_parts",
+        "_receiver",
+        "_size",
+        "_type",
+        "_ws",
+    )
+
     def __init__(
         self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
     ) -> None:
@@ -68,7 +85,7 @@ class _Connection(WSListener, Transport):
         self._part_type = WSMsgType.BINARY
         self._outcome = (CLOSE_ABNORMAL, "")
         self._is_closing = False
-        self._closed = asyncio.Event()
+        self._closed = Signal()
         self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
 
     # Transport
@@ -190,8 +207,11 @@ class _Farewell(WSListener):
 
 @final
 class _Server(Server):
-    def __init__(self, host: str, server: asyncio.Server, connections: "set[_Connection]") -> None:
+    def __init__(
+        self, host: str, server: asyncio.Server, connections: "set[_Connection]", *, is_encrypted: bool
+    ) -> None:
         self._host = host
+        self._is_encrypted = is_encrypted
         self._server = server
         self._connections = connections
         self._port = int(server.sockets[0].getsockname()[1])
@@ -202,7 +222,7 @@ class _Server(Server):
 
     @property
     def url(self) -> str:
-        return server_url(self._host, self._port)
+        return server_url(self._host, self._port, is_encrypted=self._is_encrypted)
 
     async def aclose(self) -> None:
         self._server.close()
@@ -217,13 +237,16 @@ class _Server(Server):
 class PicowsNetwork(Network):
     """Connects and listens with picows."""
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         dialing = Dialing()
         try:
             async with dialing, asyncio.timeout(limits.connect_timeout):
                 _, listener = await ws_connect(
                     lambda: _Connection(receiver, limits),
                     url,
+                    ssl_context=ssl,
                     websocket_handshake_timeout=limits.connect_timeout,
                     max_frame_size=limits.max_frame_bytes,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
@@ -235,10 +258,12 @@ class PicowsNetwork(Network):
         except (OSError, WSError, TimeoutError, ValueError) as error:
             response = error.response if isinstance(error, WSInvalidStatusError) else None
             status = None if response is None else int(response.status)
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
+            raise connect_error(url, error, status) from cause_of(url, error)
         return listener
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
         connections: set[_Connection] = set()
 
         def create(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
@@ -255,8 +280,9 @@ class PicowsNetwork(Network):
             create,
             host,
             port,
+            ssl=ssl,
             websocket_handshake_timeout=limits.connect_timeout,
             max_frame_size=limits.max_frame_bytes,
             read_buffer_init_size=_READ_BUFFER_BYTES,
         )
-        return _Server(host, server, connections)
+        return _Server(host, server, connections, is_encrypted=ssl is not None)

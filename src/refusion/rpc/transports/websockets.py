@@ -8,6 +8,7 @@ import asyncio
 import weakref
 from contextvars import ContextVar
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any, Final, final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,8 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.http11 import Request, Response
 
-from refusion.rpc._errors import RpcConnectError
-
+from ._connecting import cause_of, connect_error
 from ._dialing import wait_turns
 from ._queued import QueuedTransport
 from ._serving import connection_request, server_url
@@ -39,42 +39,43 @@ __all__ = ["WebSocketsNetwork"]
 
 @final
 class _WebSocketTransport(QueuedTransport):
+    __slots__ = ("_connection",)
+
     def __init__(self, connection: Connection, receiver: Receiver, limits: TransportLimits) -> None:
         super().__init__(receiver, limits)
         self._connection = connection
         self._set_max_size()
 
-    async def _read(self) -> tuple[bytes, bool] | None:
+    async def read_frame(self) -> tuple[bytes, bool] | None:
         self._set_max_size()
         try:
             data = await self._connection.recv()
         except ConnectionClosed:
+            code = self._connection.close_code
+            self.outcome = (CLOSE_ABNORMAL if code is None else code), self._connection.close_reason or ""
             return None
         return (data.encode(), True) if isinstance(data, str) else (data, False)
 
-    async def _write(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=self._receiver.is_text)
+    async def write_frame(self, frame: bytes) -> None:
+        await self._connection.send(frame, text=self.receiver.is_text)
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def end(self, code: int, reason: str) -> None:
         await self._connection.close(code, reason)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         self._connection.transport.abort()
-
-    def _close_outcome(self) -> tuple[int, str]:
-        code = self._connection.close_code
-        return (CLOSE_ABNORMAL if code is None else code), self._connection.close_reason or ""
 
     def _set_max_size(self) -> None:
         # A stranger's first message is kept small; after the handshake the receiver allows more.
-        self._connection.protocol.max_message_size = self._receiver.max_frame_bytes
+        self._connection.protocol.max_message_size = self.receiver.max_frame_bytes
 
 
 @final
 class _Server(Server):
-    def __init__(self, accept: Accept, limits: TransportLimits) -> None:
+    def __init__(self, accept: Accept, limits: TransportLimits, ssl: SSLContext | None) -> None:
         self._accept = accept
         self._limits = limits
+        self._ssl = ssl
         self._receivers: weakref.WeakKeyDictionary[ServerConnection, Receiver | Rejection] = weakref.WeakKeyDictionary()
         self._server: WebSocketsServer | None = None
         self._host = ""
@@ -86,6 +87,7 @@ class _Server(Server):
             self._handle,
             host,
             port,
+            ssl=self._ssl,
             process_request=self._process_request,
             compression=None,
             ping_interval=None,
@@ -102,7 +104,7 @@ class _Server(Server):
 
     @property
     def url(self) -> str:
-        return server_url(self._host, self._port)
+        return server_url(self._host, self._port, is_encrypted=self._ssl is not None)
 
     async def aclose(self) -> None:
         server, self._server = self._server, None
@@ -150,12 +152,13 @@ class _ClientConnection(ClientConnection):
         super().connection_lost(exc)
 
 
-async def _connect(url: str, limits: TransportLimits) -> ClientConnection:
+async def _connect(url: str, limits: TransportLimits, ssl: SSLContext | None) -> ClientConnection:
     connections: list[_ClientConnection] = []
     token = _attempt.set(connections)
     try:
         return await connect(
             url,
+            ssl=(ssl or True) if url.startswith("wss:") else None,
             compression=None,
             ping_interval=None,
             open_timeout=limits.connect_timeout,
@@ -175,17 +178,21 @@ async def _connect(url: str, limits: TransportLimits) -> ClientConnection:
 class WebSocketsNetwork(Network):
     """Connects and listens with the `websockets` library."""
 
-    async def connect(self, url: str, receiver: Receiver, limits: TransportLimits) -> Transport:
+    async def connect(
+        self, url: str, receiver: Receiver, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Transport:
         try:
-            connection = await _connect(url, limits)
+            connection = await _connect(url, limits, ssl)
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError) as error:
             status = error.response.status_code if isinstance(error, InvalidStatus) else None
-            raise RpcConnectError(f"can't connect to {url}: {error or type(error).__name__}", status) from error
+            raise connect_error(url, error, status) from cause_of(url, error)
         transport = _WebSocketTransport(connection, receiver, limits)
         transport.start()
         return transport
 
-    async def listen(self, host: str, port: int, accept: Accept, limits: TransportLimits) -> Server:
-        server = _Server(accept, limits)
+    async def listen(
+        self, host: str, port: int, accept: Accept, limits: TransportLimits, ssl: SSLContext | None = None
+    ) -> Server:
+        server = _Server(accept, limits, ssl)
         await server.start(host, port)
         return server
