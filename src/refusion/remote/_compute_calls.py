@@ -169,6 +169,11 @@ class InboundComputeCall(InboundCall):
         if self._is_over:
             self._post_invalidation()
 
+    def make_up(self) -> None:
+        if self._is_over:
+            # Whether the answer has arrived isn't known either.
+            self.repeat(CallStage.WAITING)
+
     def cancel(self) -> None:
         super().cancel()
         if self._unsubscribe is not None:
@@ -220,12 +225,12 @@ class InboundComputeCall(InboundCall):
     def _post_invalidation(self) -> None:
         if self.is_cancelled:
             return
-        self._computed = None
         self._is_over = True
         if self.peer.is_connected:
+            self._computed = None
             self.peer.inbound.remove(self)
             self.peer.post(RpcMessage(INVALIDATE, self.id))
-        # Else it stays, and the caller is told when it asks about the call on its next connection.
+        # Else it stays, with its answer, and the caller is told when it asks about the call on its next connection.
 
 
 _TICK = 0.015

@@ -94,6 +94,9 @@ class InboundCall:
         if self.reply is not None and stage == CallStage.WAITING:
             self.peer.post(self.reply)
 
+    def make_up(self) -> None:
+        """Tell what has happened during an outage; the other side hasn't asked, a while after the reconnect."""
+
     async def run_method(self, context: InboundContext) -> Any:
         """Run the method and return its result; middleware stands around this, and may do it more than once."""
         return await self.served.call(context.arguments)

@@ -510,7 +510,7 @@ class RpcPeer:
     def _make_up_for_the_outage(self) -> None:
         """Tell of what has happened to calls during the outage that the other side hasn't asked about since."""
         for call in self.inbound:
-            call.repeat(CallStage.RESULT_READY)
+            call.make_up()
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting
