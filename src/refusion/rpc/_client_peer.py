@@ -90,7 +90,7 @@ class RpcClientPeer(RpcPeer):
 
     def __init__(self, hub: "RpcHub", url: str, format_: "RpcFormat") -> None:
         super().__init__(hub, format_)
-        self.url = url
+        self.url: str = url
         self.client_id: str = encode_client_id(uuid.uuid4())
         """By which the server finds its side of this peer again."""
         self._remote_secret: str | None = None

@@ -78,10 +78,10 @@ class Link(Receiver):
     )
 
     def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None, *, is_proved: bool = True) -> None:
-        self.peer = peer
+        self.peer: RpcPeer = peer
         self.is_proved: bool = is_proved
         """Whether the other side is known to be who it says, or is new."""
-        self.request = request
+        self.request: ConnectionRequest | None = request
         """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text
         self._encoder = peer.format.frame_encoder(is_server=peer.is_server)
@@ -93,9 +93,9 @@ class Link(Receiver):
         self.max_frame_bytes: int = self._sizes.handshake_frame_bytes
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
-        self.has_been_answered = False
+        self.has_been_answered: bool = False
         """Whether anything has come behind the other side's handshake, so that it must have had this side's."""
-        self.has_reconnected = False
+        self.has_reconnected: bool = False
         """Whether the other side has asked about its calls; it may do so once."""
         self.close_code: int = CLOSE_ABNORMAL
         self.close_reason: str = ""

@@ -96,8 +96,8 @@ class RpcPeer:
     """Whether to take no more calls while answers pile up."""
 
     def __init__(self, hub: "RpcHub", format_: "RpcFormat") -> None:
-        self.hub = hub
-        self.format = format_
+        self.hub: RpcHub = hub
+        self.format: RpcFormat = format_
         self.limits: RpcLimits = hub.limits
         self.loop: asyncio.AbstractEventLoop = hub.loop
         self.id: str = str(uuid.uuid4())
@@ -120,7 +120,7 @@ class RpcPeer:
         """How many handshakes this side has sent."""
         self.admission: CallAdmission = CallAdmission(self)
         """The handlers that run for the other side."""
-        self.call_context = create_call_context(self)
+        self.call_context: Context = create_call_context(self)
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
         self._request: ConnectionRequest | None = None
