@@ -36,10 +36,11 @@ check: $(READY) $(FUZZ_READY)  ## format, lint, types, layers, and every fuzzer 
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python tests/typing/run.py
-	$(BIN)/python -m fuzzing.run --seconds 1 --fresh --seed 1
+	$(BIN)/python -m fuzzing.run --seconds 1 --jobs 2 --fresh --seed 1
 
 fuzz: $(FUZZ_READY)  ## each fuzzer for MINUTES=5, one after another; ARGS="--jobs 2 http" for two at a time, or for some
 	$(BIN)/python -m fuzzing.run --seconds $$(( $(MINUTES) * 60 )) $(ARGS)
+	$(BIN)/python -m fuzzing.extremes
 
 format: $(READY)  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only -q .

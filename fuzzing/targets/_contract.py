@@ -86,7 +86,8 @@ class Service(ServiceContract):
         return RpcNoWait()
 
     async def count(self, limit: int) -> RpcStream[int]:
-        return RpcStream(range(min(limit, 1_000)))
+        items = range(min(limit, 1_000))
+        return RpcStream(items, is_real_time=limit % 4 == 1, allow_reconnect=limit % 5 != 2)
 
     async def total(self, numbers: RpcStream[int]) -> int:
         return sum([number async for number in numbers])

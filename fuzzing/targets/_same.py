@@ -21,6 +21,8 @@ def is_same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, msgspec.Raw):
         return bytes(one) == bytes(other)
+    if isinstance(one, msgspec.msgpack.Ext):
+        return (one.code, bytes(one.data)) == (other.code, bytes(other.data))
     if isinstance(one, (float, Decimal)):
         return repr(one) == repr(other)
     if isinstance(one, (set, frozenset)):

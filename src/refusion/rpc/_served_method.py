@@ -31,8 +31,8 @@ class ServedMethod:
 
     def __init__(self, hub: "RpcHub", definition: MethodDefinition, implementation: Any) -> None:
         self._hub = hub
-        self.definition = definition
-        self.implementation = implementation
+        self.definition: MethodDefinition = definition
+        self.implementation: Any = implementation
         function = getattr(implementation, definition.name)
         is_immediate = definition.kind == 0 and not definition.needs_task and never_suspends(function)
         self._immediate = function.__func__ if is_immediate else None

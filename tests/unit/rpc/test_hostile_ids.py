@@ -60,11 +60,38 @@ def test_of_what_is_unknown_to_the_other_side_only_what_was_asked_about_counts()
     assert [call.id for call in outcome.resent] == [1]
 
 
-def test_a_map_of_stages_is_small_or_refused_at_once() -> None:
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        # Numbers that have the same place in a map: making one of all of them would take minutes.
+        ((1 << 61) - 1, "argument 1: Integer value out of range"),
+        (1_000, "argument 1: Expected `int` <= 255"),
+    ],
+)
+def test_a_map_of_stages_is_small_or_refused_at_once(step: int, problem: str) -> None:
     codec = get_format("json5np").arguments(_RECONNECT.argument_types)
-    # Numbers that have the same place in a map: making one of all of them would take minutes.
-    stages = ",".join([f'"{((1 << 61) - 1) * (number + 1)}":""' for number in range(100_000)])
+    stages = ",".join([f'"{step * (number + 1)}":""' for number in range(100_000)])
     started = process_time()
-    with pytest.raises(RpcArgumentError, match="argument 1: Expected `int` <= 255"):
+    with pytest.raises(RpcArgumentError, match=problem):
         codec.decode(f"1\x1f{{{stages}}}".encode())
     assert process_time() - started < 2.0
+
+
+def test_to_know_whether_a_call_waits_few_are_looked_at() -> None:
+    looked_at = 0
+
+    class Call:
+        id = 0
+
+        @property
+        def stage(self) -> CallStage:
+            nonlocal looked_at
+            looked_at += 1
+            return CallStage.WAITING
+
+    calls: OutboundCalls[Any] = OutboundCalls()
+    assert not calls.has_waiting
+    for _ in range(1_000):
+        calls.add(Call())
+    assert calls.has_waiting
+    assert looked_at == 1

@@ -1,13 +1,14 @@
 """Values at the edges of what travels, and argument data that is meant to do harm."""
 
 from datetime import timedelta
+from time import process_time
 from typing import Any
 
 import pytest
 
 from refusion.rpc import RpcArgumentError
 from refusion.rpc.formats import RpcFormat, get_format
-from refusion.rpc.formats._msgpack_keys import MAX_OTHER_KEYS
+from refusion.rpc.formats._msgpack_untyped import MAX_CONTAINERS, MAX_OTHER_KEYS
 from refusion.rpc.formats._type_names import type_name_hash
 
 ALL = [pytest.param(get_format(key), id=key) for key in ("json5np", "json5", "msgpack6c")]
@@ -98,3 +99,55 @@ def test_data_that_ends_within_a_value_is_refused_as_such(ending: bytes) -> None
     data = b"\x92\xdb\x00\x01\x00\x00" + b"\xde" * 65_536 + ending
     with pytest.raises(RpcArgumentError):
         get_format("msgpack6").arguments((Any,)).decode(data)
+
+
+@pytest.mark.parametrize("declared", [Any, int, list[Any], list[str], timedelta])
+@pytest.mark.parametrize("part", [b"\x80", b"\x90", b"\x91\xc0", b"\x81\xa0\xc0", b"\xdc\0\0"])
+def test_where_anything_may_be_read_there_are_so_many_arrays_and_maps(declared: Any, part: bytes) -> None:
+    data = b"\xdd" + MAX_CONTAINERS.to_bytes(4, "big") + part * MAX_CONTAINERS
+    with pytest.raises(RpcArgumentError, match="more than 1,000,000 arrays and maps"):
+        get_format("msgpack6").arguments((declared,)).decode(data)
+
+
+def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
+    value = {"data": b"\x80" * 2_000_000, "text": "\u0100" * 1_100_000, "numbers": [-1] * 1_000}
+    codec = get_format("msgpack6").arguments((Any,))
+    assert codec.decode(codec.encode((value,))) == (value,)
+
+
+def test_declared_lists_are_read_however_many_there_are() -> None:
+    data = b"\xdd" + (MAX_CONTAINERS + 5).to_bytes(4, "big") + b"\x90" * (MAX_CONTAINERS + 5)
+    assert len(get_format("msgpack6").arguments((list[list[int]],)).decode(data)[0]) == MAX_CONTAINERS + 5
+
+
+LONG = 1 << 64
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        (set[int], f"[1,{LONG}]"),
+        (frozenset[int], f"[{-LONG}]"),
+        (dict[int, str], f'{{"{LONG * 10}":""}}'),
+        (list[dict[int, set[int]]], f'[{{"1":[{LONG}]}}]'),
+        (set[int] | None, f"[{LONG}]"),
+    ],
+)
+def test_in_sets_and_as_keys_numbers_have_64_bits(declared: Any, text: str) -> None:
+    codec = get_format("json5np").arguments((declared,))
+    with pytest.raises(RpcArgumentError, match="out of range"):
+        codec.decode(text.encode())
+
+
+def test_numbers_of_64_bits_are_read_in_sets_and_as_keys() -> None:
+    codec = get_format("json5np").arguments((set[int], dict[int, int], list[int], str))
+    values = ({LONG - 1, -(1 << 63)}, {LONG - 1: LONG, -(1 << 63): 1}, [LONG**10], f"{LONG}")
+    assert codec.decode(codec.encode(values)) == values
+
+
+def test_numbers_that_were_chosen_to_be_in_one_place_of_a_set_are_refused_at_once() -> None:
+    text = ",".join([str(((1 << 61) - 1) * (number + 100)) for number in range(100_000)])
+    started = process_time()
+    with pytest.raises(RpcArgumentError, match="out of range"):
+        get_format("json5np").arguments((set[int],)).decode(f"[{text}]".encode())
+    assert process_time() - started < 2.0

@@ -55,8 +55,9 @@ class Declared:
         """Whether a decimal may be in it."""
         self.has_anything: bool = not is_text and not kinds.isdisjoint(_ANYTHING)
         """Whether there are values in it whose maps may have keys of any type."""
-        self.is_spelled_otherwise: Callable[[bytes], bool] | None = _spelling_check(reachable) if is_text else None
-        """Tells whether a text may have a field under another spelling, of those that nobody would miss."""
+        self.is_spelled_otherwise: Callable[[bytes], bool] | None = _text_check(reachable) if is_text else None
+        """Tells whether a text has to be read with care: it may have a field under another spelling, of those that
+        nobody would miss, or a number of more than 64 bits in a set or as a key."""
 
 
 _SPANS: Final = {nodes.TimeDeltaType}
@@ -151,6 +152,27 @@ def _has_models_with_bytes(reachable: list[Node]) -> bool:
     return any(content(node) is not None for node in reachable) and any(
         isinstance(node, (nodes.BytesType, nodes.ByteArrayType)) for node in reachable
     )
+
+
+_LONG_NUMBER: Final = re.compile(rb"\d{20}")
+
+
+def _text_check(reachable: list[Node]) -> Callable[[bytes], bool] | None:
+    spelling_check = _spelling_check(reachable)
+    if not any(isinstance(_looked_for(node), nodes.IntType) for node in reachable):
+        return spelling_check
+
+    def must_be_looked_at(text: bytes) -> bool:
+        return _LONG_NUMBER.search(text) is not None or (spelling_check is not None and spelling_check(text))
+
+    return must_be_looked_at
+
+
+def _looked_for(node: Node) -> Node | None:
+    """Return the type of what is looked for in a set or a dict; None for others."""
+    if isinstance(node, nodes.DictType):
+        return node.key_type
+    return node.item_type if isinstance(node, (nodes.SetType, nodes.FrozenSetType)) else None
 
 
 _USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_.$@-]+", re.ASCII)

@@ -14,7 +14,7 @@ from ._declared import Declared
 from ._format import ArgumentCodec, check_size
 from ._hooks import binary_hooks
 from ._msgpack_bytes import BytesArgument
-from ._msgpack_keys import check_keys
+from ._msgpack_untyped import check_untyped
 from ._msgpack_values import value_end
 from ._polymorphism import Polymorphic, polymorphic
 from ._type_names import type_name_hash
@@ -91,17 +91,17 @@ class _PlainArguments(ArgumentCodec):
         return values
 
     def _decode_anything(self, data: bytes) -> tuple[Any, ...]:
-        check_keys(data)
+        check_untyped(data)
         return self._decode_typed(data)
 
     def _decode_untyped(self, data: bytes) -> tuple[Any, ...]:
-        check_keys(data)
+        check_untyped(data)
         values: tuple[Any, ...] = self._conversion.read(_decode_untyped(data))
         return values
 
     def _decode_again(self, data: bytes, error: Exception) -> tuple[Any, ...]:
         """Decode value by value, knowing that decoding all of them at once has failed."""
-        check_keys(data)
+        check_untyped(data)
         try:
             values = _split(data, self._count)
         except DECODE_ERRORS as second:

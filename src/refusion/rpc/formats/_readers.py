@@ -14,7 +14,10 @@ from ._spans import read_date, read_span_text, read_ticks, read_time
 __all__ = ["Reader", "create_reader"]
 
 Reader = Callable[[Any], Any]
-"""Changes a value so that it fits; leaves alone what it doesn't know, for others to complain about."""
+"""Changes a value so that it fits; leaves alone what it doesn't know, for others to complain about.
+
+Lists and dicts are changed in their place where that is possible: nobody else has them.
+"""
 
 Untyped = float | Decimal | list[Any] | dict[Any, Any] | str | int | bytes | None
 """A value as JSON or MessagePack have it, and whatever else a reader has made of it."""
@@ -52,7 +55,9 @@ class _Readers:
             case nodes.UnionType():
                 return self._union(node.types)
             case nodes.DictType():
-                return _dict_reader(self.of(node.key_type), self.of(node.value_type))
+                return _dict_reader(self._looked_for(node.key_type), self.of(node.value_type))
+            case nodes.SetType() | nodes.FrozenSetType():
+                return _items_reader(self._looked_for(node.item_type))
             case nodes.TupleType():
                 return _positions_reader([self.of(item) for item in node.item_types])
             case nodes.NamedTupleType():
@@ -67,6 +72,9 @@ class _Readers:
             case _:
                 item = getattr(node, "item_type", None)
                 return self._scalar(node) if item is None else _items_reader(self.of(item))
+
+    def _looked_for(self, node: Node) -> Reader | None:
+        return _read_looked_for if self._is_text and isinstance(node, nodes.IntType) else self.of(node)
 
     def _scalar(self, node: Node) -> Reader | None:
         match node:
@@ -197,13 +205,16 @@ def _fields_reader(readers: dict[str, Reader | None], folded: dict[str, str]) ->
 def _dict_reader(read_key: Reader | None, read_value: Reader | None) -> Reader | None:
     if read_key is None and read_value is None:
         return None
-    key_of_ = read_key or _same
     value_of = read_value or _same
 
     def read(value: Untyped) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key_of_(key): value_of(item) for key, item in value.items()}
+        if read_key is not None:
+            return {read_key(key): value_of(item) for key, item in value.items()}
+        for key, item in value.items():
+            value[key] = value_of(item)
+        return value
 
     return read
 
@@ -213,7 +224,11 @@ def _items_reader(read_item: Reader | None) -> Reader | None:
         return None
 
     def read(value: Untyped) -> Any:
-        return [read_item(item) for item in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            # In its place: a second list beside the first one, and all in it, would take as much memory again.
+            for index, item in enumerate(value):
+                value[index] = read_item(item)
+        return value
 
     return read
 
@@ -225,8 +240,10 @@ def _positions_reader(readers: list[Reader | None]) -> Reader | None:
     def read(value: Untyped) -> Any:
         if not isinstance(value, list):
             return value
-        changed = [item if reader is None else reader(item) for reader, item in zip(readers, value, strict=False)]
-        return changed + value[len(changed) :]
+        for index, (reader, item) in enumerate(zip(readers, value, strict=False)):
+            if reader is not None:
+                value[index] = reader(item)
+        return value
 
     return read
 
@@ -235,11 +252,24 @@ def _same(value: Any) -> Any:
     return value
 
 
+_MAX_DIGITS: Final = 20
+"""Those of a 64-bit number, or 19 and a sign."""
+
+
 def _read_integer(value: Any) -> Any:
     # The range first: making an integer of 1e999999 would take all day.
     if isinstance(value, (float, Decimal)) and -(1 << 63) <= value < 1 << 64 and value == int(value):
         return int(value)
     return float(value) if isinstance(value, Decimal) else value
+
+
+def _read_looked_for(value: Any) -> Any:
+    """Read an integer in a set, or as a key: of longer ones any number can be made that are looked for in one place."""
+    value = _read_integer(value)
+    is_long = len(value) > _MAX_DIGITS if isinstance(value, str) else isinstance(value, int) and abs(value) >> 64
+    if is_long:
+        raise ValueError("Integer value out of range: it has more than 64 bits")
+    return value
 
 
 def _read_float(value: Any) -> Any:
@@ -253,9 +283,13 @@ def _read_float(value: Any) -> Any:
 
 def _read_floats(value: Untyped) -> Any:
     if isinstance(value, dict):
-        return {key: _read_floats(item) for key, item in value.items()}
+        for key, item in value.items():
+            value[key] = _read_floats(item)
+        return value
     if isinstance(value, list):
-        return [_read_floats(item) for item in value]
+        for index, item in enumerate(value):
+            value[index] = _read_floats(item)
+        return value
     return _read_float(value)
 
 
