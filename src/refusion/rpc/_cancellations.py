@@ -29,7 +29,7 @@ class Cancellations:
     def __init__(self, peer: "RpcPeer") -> None:
         self._peer = peer
         self._retention = peer.limits.keep_alive_timeout + peer.limits.keep_alive_period
-        # When each was said, the oldest first; an empty deque would be larger.
+        # The time of each, the oldest first; an empty deque would be larger.
         self._recent: OrderedDict[int, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,12 +44,10 @@ class Cancellations:
 
     def link_ready(self, change: PeerChange) -> None:
         """Be told of a new connection."""
+        again, self._recent = self._recent, OrderedDict()
         if change is PeerChange.UNCHANGED:
-            for call_id in self._recent:
-                self._peer.post(RpcMessage(CANCEL, call_id))
-            self._recent = OrderedDict.fromkeys(self._recent, current_clock().now())
-        else:
-            self._recent.clear()
+            for call_id in again:
+                self.say(call_id)
 
     def period_passed(self) -> None:
         """Be told that a keep-alive period has passed with a link."""
