@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from refusion import FusionHub, collect
 from refusion.rpc import RpcHub, RpcLimits, RpcOverloaded
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.protocol._system_calls import KEEP_ALIVE, OK
 from refusion.rpc.transports import TransportLimits
 from refusion.rpc.transports.memory import _MemoryTransport
 from refusion.testing import VirtualClock, settle
+from tests.unit.remote.stage import CounterApi, RemoteStage
 
 from .stream_world import StreamWorld
 from .world import RawPeer, Worker, WorkerService, World
@@ -186,7 +188,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_it(world: World) -> None:
 
 
 async def test_ten_thousand_calls_that_wait_for_a_link_are_sent_in_their_order_and_all_end(world: World) -> None:
-    """A call that waits takes 1.8 KB, of which its task and its future are half (CPython 3.11, one str argument)."""
+    """A call that waits takes 1.4 KB with the task that makes it (CPython 3.11, one str argument)."""
     await world.worker.add(0, 0)
     world.network.is_refusing = True
     await world.cut()
@@ -204,7 +206,7 @@ async def test_ten_thousand_calls_that_wait_for_a_link_are_sent_in_their_order_a
         per_call = (memory() - before) / len(calls)
     finally:
         tracemalloc.stop()
-    assert per_call < 2_500, per_call
+    assert per_call < 2_000, per_call
     assert len(world.peer.outbound) == 10_000
 
     world.network.is_refusing = False
@@ -218,7 +220,7 @@ async def test_ten_thousand_calls_that_wait_for_a_link_are_sent_in_their_order_a
 
 
 async def test_ten_thousand_calls_that_queue_at_the_server_take_little_and_all_end(clock: VirtualClock) -> None:
-    """A call that queues takes 0.6 KB and its arguments, as long as its handler hasn't begun (CPython 3.11)."""
+    """A call that queues takes 0.4 KB and its arguments, as long as its handler has not begun (CPython 3.11)."""
     limits = RpcLimits(max_running_calls=1, max_queued_calls=20_000, drain_timeout=0.0)
     async with World(clock, limits=limits) as world:
         raw = await connect(world)
@@ -241,7 +243,7 @@ async def test_ten_thousand_calls_that_queue_at_the_server_take_little_and_all_e
         finally:
             tracemalloc.stop()
         assert peer_of(world).admission.queued_count == 10_000
-        assert per_call < 1_000, per_call
+        assert per_call < 800, per_call
         for i in range(1, 10_001):
             world.service.let_go(str(i))
         world.service.let_go("first")
@@ -392,3 +394,29 @@ async def test_over_sockets_little_is_held_for_a_client_that_doesnt_read(transpo
         assert len(server_peer.inbound) <= 1
         peer.link._transport.resume_reading()
         assert [len(data) for data in await asyncio.gather(*calls)] == [100_000] * 500
+
+
+async def test_a_client_may_have_so_many_values_watched_and_no_more() -> None:
+    with VirtualClock() as clock:
+        stage = RemoteStage(clock)
+        await stage.start()
+        limits = RpcLimits(max_open_calls=10, drain_timeout=0.0)
+        async with (
+            FusionHub(transport=stage.network, limits=limits) as server,
+            FusionHub(transport=stage.network, limits=limits) as client,
+        ):
+            server.add_service(CounterApi, stage.service)
+            api = client.client(CounterApi, (await server.serve("memory")).url)
+            replicas = [await api.get.capture(str(i)) for i in range(10)]
+            with pytest.raises(RpcOverloaded, match="10 calls of this peer are open; end some of them"):
+                await api.get("more")
+            # Calls that end with their answers are still taken, and so is another one as soon as there is room.
+            await api.set("5", 7)
+            await settle()
+            assert [replica.is_invalidated for replica in replicas].count(True) == 1
+            await clock.advance(2)
+            assert await api.get("more") == 0
+            (peer,) = server.server_peers
+            assert len(peer.inbound) == 10
+        await stage.aclose()
+        collect()
