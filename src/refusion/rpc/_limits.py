@@ -104,6 +104,12 @@ class RpcLimits:
     delayed_call_threshold: float = 30.0
     """A call that isn't answered by then is logged, and a compute call is sent again; looked at with keep-alives."""
 
+    max_open_calls: int = 100_000
+    """How many calls of one peer may be open, most of them compute calls that were answered; more are refused.
+
+    Each holds its value until that is invalidated. Raise it for a service whose clients are other services.
+    """
+
     max_running_calls: int = 10_000
     """How many handlers run at once for one peer; further calls queue, so that a flood takes no more memory."""
 
@@ -153,6 +159,7 @@ _POSITIVE: Final = (
     "flush_bytes",
     "messages_per_turn",
     "max_objects",
+    "max_open_calls",
     "max_running_calls",
     "max_queued_calls",
     "max_call_bytes",

@@ -12,7 +12,7 @@ from refusion._base._logging import logger
 from ._answers import answer_at_once
 from ._call_context import InboundContext
 from ._contract import MethodDefinition
-from ._errors import RpcArgumentError, RpcError
+from ._errors import RpcArgumentError, RpcError, RpcOverloaded
 from .protocol._calls import CallStage
 from .protocol._message import RpcMessage
 
@@ -86,6 +86,9 @@ class ServedMethod:
         kind = self._hub.table.kinds.get(message.call_type)
         if kind is None or message.call_type not in (0, self.definition.kind):
             peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
+            return
+        if message.call_type != 0 and len(peer.inbound) >= peer.limits.max_open_calls:
+            peer.refuse(message, RpcOverloaded(f"{len(peer.inbound):,} calls of this peer are open; end some of them"))
             return
         is_next = peer.admission.unstarted_count == 0
         if is_next and self.is_immediate and not message.headers and self._hub.inbound.is_empty:

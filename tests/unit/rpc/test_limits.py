@@ -177,6 +177,7 @@ async def test_so_many_open_calls_that_they_cant_be_asked_about_are_sent_again(
         ({"messages_per_turn": 0}, "messages_per_turn can't be 0"),
         ({"flush_bytes": 0}, "flush_bytes can't be 0"),
         ({"max_objects": 0}, "max_objects can't be 0"),
+        ({"max_open_calls": 0}, "max_open_calls can't be 0"),
         ({"handshake_timeout": 0.0}, "handshake_timeout can't be 0.0"),
         ({"keep_alive_period": 0.0}, "keep_alive_period can't be 0.0"),
         ({"delayed_call_threshold": -1.0}, "delayed_call_threshold can't be -1.0"),
