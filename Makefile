@@ -9,7 +9,7 @@ FUZZ_READY := $(VENV)/.ready-to-fuzz
 MINUTES ?= 5
 ARGS ?=
 
-.PHONY: help demo test check fuzz format bench bench-rpc bench-connections interop clean
+.PHONY: help demo test schedules check fuzz format bench bench-rpc bench-connections interop clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,6 +21,13 @@ test: $(READY)  ## all tests, with the coverage floors
 	@rm -f .coverage
 	$(BIN)/python -m pytest -q --cov --cov-report= -p no:cacheprovider $(ARGS)
 	@$(if $(ARGS),,$(BIN)/python tests/coverage_floor.py)
+
+schedules: $(READY)  ## 10,000 random schedules of calls and broken links, in two processes
+	@for half in 1 2; do \
+		REFUSION_SCHEDULES=5000 $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/rpc/test_random_links.py & \
+		running="$$running $$!"; \
+	done; \
+	for process in $$running; do wait $$process || failed=1; done; test -z "$$failed"
 
 check: $(READY) $(FUZZ_READY)  ## format, lint, types, layers, and every fuzzer for a moment
 	$(BIN)/ruff format --check .

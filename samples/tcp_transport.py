@@ -23,6 +23,7 @@ from refusion.rpc.transports import (
     Server,
     Transport,
     TransportLimits,
+    close_reason,
     connection_request,
 )
 
@@ -122,7 +123,7 @@ class TcpServer(Server):
             write_message(writer, REFUSAL, _CODE.pack(outcome.status) + outcome.reason.encode())
         else:
             write_message(writer, HELLO)
-            write_message(writer, CLOSE, _CODE.pack(outcome.close_code) + outcome.reason.encode())
+            write_message(writer, CLOSE, _CODE.pack(outcome.close_code) + close_reason(outcome.reason).encode())
         writer.close()
 
 

@@ -1,7 +1,7 @@
 """A server for the reference's own end-to-end script: `python -m tests.interop.host --port 8080`.
 
-It prints the URL that it serves at, and what happens in the services that have to be timed. A client may ask it to
-restart: then it begins anew at the same port, as another hub that has forgotten everything.
+It prints the URL that it serves at. A client may ask it to restart: then it begins anew at the same port, as another
+hub that has forgotten everything.
 """
 
 import argparse
@@ -29,23 +29,23 @@ RESTART_PAUSE: Final = 0.2
 _say = partial(print, flush=True)
 
 
-async def serve(port: int, *, format: str, transport: str | None) -> None:
+async def serve(port: int, *, format: str, transport: str | None, slowness: float) -> None:
     """Serve until the process is stopped."""
     while True:
-        port = await _serve_once(port, format=format, transport=transport)
+        port = await _serve_once(port, format=format, transport=transport, slowness=slowness)
         _say("restarting")
         await asyncio.sleep(RESTART_PAUSE)
 
 
-async def _serve_once(port: int, *, format: str, transport: str | None) -> int:
+async def _serve_once(port: int, *, format: str, transport: str | None, slowness: float) -> int:
     """Serve until a client asks for a restart; returns the port that it was served at."""
     restart = asyncio.Event()
     async with FusionHub(format=format, transport=None if transport == ASGI else transport) as hub:
         hub.add_service(BasicApi, BasicService())
         hub.add_service(CounterApi, CounterService())
         hub.add_service(ControlApi, ControlService(restart.set))
-        hub.add_service(MatrixComputeApi, MatrixComputeService(_say))
-        hub.add_service(MatrixRpcApi, MatrixRpcService())
+        hub.add_service(MatrixComputeApi, MatrixComputeService(slowness))
+        hub.add_service(MatrixRpcApi, MatrixRpcService(slowness))
         async with _under_uvicorn(hub, port) if transport == ASGI else _standalone(hub, port) as (port, url):
             _say(f"serving at {url}")
             await restart.wait()
@@ -87,9 +87,12 @@ def main() -> None:
         choices=("websockets", "picows", ASGI),
         help=f"{ASGI} is RpcEndpoint under uvicorn; the default is that of RpcHub",
     )
+    parser.add_argument(
+        "--slowness", type=float, default=1.0, help="how many times as long the matrix services take (default 1)"
+    )
     options = parser.parse_args()
     try:
-        asyncio.run(serve(options.port, format=options.format, transport=options.transport))
+        asyncio.run(serve(options.port, format=options.format, transport=options.transport, slowness=options.slowness))
     except KeyboardInterrupt:
         pass
 

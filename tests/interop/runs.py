@@ -130,14 +130,15 @@ class Outcome(NamedTuple):
     """What it has printed."""
 
 
-def run_script(arguments: Sequence[str], env: Mapping[str, str], timeout: float) -> Outcome:
-    """Run a script of the TypeScript folder with node to its end."""
-    command = ["node", "--import", "tsx", *arguments]
+def run_script(arguments: Sequence[str], env: Mapping[str, str], timeout: float, *, slowness: float = 1.0) -> Outcome:
+    """Run a script of the TypeScript folder with node to its end, with timers that take so many times as long."""
+    slow = ["--import", str(Path(__file__).parent / "slow_timers.mjs")]
+    command = ["node", "--import", "tsx", *(slow if slowness != 1 else ()), *arguments]
     try:
         done = subprocess.run(
             command,
             cwd=typescript_folder(),
-            env={**os.environ, **env},
+            env={**os.environ, **env, "SLOWNESS": str(slowness)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

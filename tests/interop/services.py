@@ -157,10 +157,8 @@ class ControlService(ControlApi):
 
 
 class MatrixComputeService(MatrixComputeApi):
-    """Tells `log` when it computes, and when what it has computed invalidates itself."""
-
-    def __init__(self, log: Callable[[str], object] = lambda line: None) -> None:
-        self._log = log
+    def __init__(self, slowness: float = 1.0) -> None:
+        self._slowness = slowness
         self._computations: Counter[int] = Counter()
         self._invalidations: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,14 +166,13 @@ class MatrixComputeService(MatrixComputeApi):
     @compute_method
     async def compute(self, call_key: int, delay: int, invalidation_delay: int) -> int:
         self._computations[call_key] += 1
-        self._log(f"computing {call_key}")
         computed = Computed.current()
         assert computed is not None
         with isolated():
             task = asyncio.create_task(self._invalidate_later(computed, call_key, delay + invalidation_delay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await pause(delay)
+        await pause(delay * self._slowness)
         return call_key
 
     async def get_compute_invocation_count(self, call_key: int) -> int:
@@ -185,19 +182,19 @@ class MatrixComputeService(MatrixComputeApi):
         return self._invalidations[call_key]
 
     async def _invalidate_later(self, computed: Computed[Any], call_key: int, delay: int) -> None:
-        await pause(delay)
+        await pause(delay * self._slowness)
         self._invalidations[call_key] += 1
-        self._log(f"invalidating {call_key}")
         computed.invalidate(immediately=True)
 
 
 class MatrixRpcService(MatrixRpcApi):
-    def __init__(self) -> None:
+    def __init__(self, slowness: float = 1.0) -> None:
+        self._slowness = slowness
         self._invocations: Counter[int] = Counter()
 
     async def rpc(self, call_key: int, delay: int) -> int:
         self._invocations[call_key] += 1
-        await pause(delay)
+        await pause(delay * self._slowness)
         return call_key
 
     async def get_invocation_count(self, call_key: int) -> int:

@@ -21,6 +21,7 @@ scopes, where a call means something else, `current()` isn't None and the slow p
 import inspect
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from types import CodeType
 from typing import Any, Final, cast, final
 
@@ -129,13 +130,19 @@ class MethodTemplate:
         return function
 
     def _compile(self, source: str, *, is_coroutine: bool = True) -> Callable[..., Any]:
-        code = compile(source, f"<compute method {self._binder.name}>", "exec")
+        code = _code_of(source, f"<compute method {self._binder.name}>")
         if is_coroutine and self._is_async and sys.version_info < (3, 12):
             code = _mark_coroutine(code)
         namespace: dict[str, Any] = {}
         exec(code, namespace)  # noqa: S102  # generated right above from the signature alone
         make: Callable[..., Any] = namespace["make"]
         return make
+
+
+@lru_cache(maxsize=1_024)
+def _code_of(source: str, name: str) -> CodeType:
+    # Each client of a contract has methods of its own, of the same source.
+    return compile(source, name, "exec")
 
 
 def _maker(parameters: str, lines: list[str], name: str) -> str:

@@ -22,7 +22,7 @@ from refusion.rpc import (
     RpcPeer,
     ServedMethod,
 )
-from refusion.rpc._answers import ok_answer
+from refusion.rpc._answers import error_answer, ok_answer
 from refusion.rpc.protocol import CallStage, Headers, RpcMessage
 from refusion.rpc.protocol._system_calls import INVALIDATE
 
@@ -118,12 +118,13 @@ _PUSHED = InvalidationSource("the server has invalidated it")
 class InboundComputeCall(InboundCall):
     """A compute call of the other side, with the computed that answers it."""
 
-    __slots__ = ("_computed", "_is_over", "_unsubscribe")
+    __slots__ = ("_computed", "_is_answered", "_is_over", "_unsubscribe")
 
     def __init__(self, peer: RpcPeer, message: RpcMessage, served: ServedMethod) -> None:
         super().__init__(peer, message, served)
         self._computed: Computed[Any] | None = None
         self._unsubscribe: Callable[[], object] | None = None
+        self._is_answered = False
         self._is_over = False
 
     def start(self) -> None:
@@ -142,6 +143,14 @@ class InboundComputeCall(InboundCall):
         self._computed = computed
         return computed.value
 
+    def keep(self, reply: RpcMessage, result: Any) -> None:
+        computed = self._computed
+        if computed is not None and not computed.has_error and result is computed.value:
+            # The call is open for as long as the value is true, and there may be many of them for one value.
+            self._is_answered = True
+        else:
+            super().keep(reply, result)
+
     def replied(self) -> None:
         if self.call_type != COMPUTE_CALL_TYPE:
             super().replied()
@@ -153,15 +162,32 @@ class InboundComputeCall(InboundCall):
             self._unsubscribe = self._computed.on_invalidated(self._computed_invalidated)
 
     def repeat(self, stage: int) -> None:
-        super().repeat(stage)
+        if self._is_answered and self._computed is not None and stage == CallStage.WAITING:
+            self._repeat_answer(self._computed.value)
+        else:
+            super().repeat(stage)
         if self._is_over:
             self._post_invalidation()
+
+    def make_up(self) -> None:
+        if self._is_over:
+            # Whether the answer has arrived isn't known either.
+            self.repeat(CallStage.WAITING)
 
     def cancel(self) -> None:
         super().cancel()
         if self._unsubscribe is not None:
             self._unsubscribe()
         self._computed = None
+
+    def _repeat_answer(self, value: Any) -> None:
+        try:
+            reply = ok_answer(self.peer, self.definition, self.id, value)
+        except Exception as error:
+            # It was written before, and somebody may have changed it since.
+            reply = error_answer(self.peer, self.definition, self.id, error)
+        if reply is not None:
+            self.peer.post(reply)
 
     def _answer_with_hit(self) -> bool:
         """Answer with a value that is known and true, if there is one and nothing stands around the method."""
@@ -182,9 +208,9 @@ class InboundComputeCall(InboundCall):
             return False
         if reply is None:
             return False
-        self.reply = reply
         self.message = None
         self._computed = computed
+        self.keep(reply, computed.value)
         peer.inbound.add(self)
         peer.post(reply)
         self.replied()
@@ -199,12 +225,12 @@ class InboundComputeCall(InboundCall):
     def _post_invalidation(self) -> None:
         if self.is_cancelled:
             return
-        self._computed = None
         self._is_over = True
         if self.peer.is_connected:
+            self._computed = None
             self.peer.inbound.remove(self)
             self.peer.post(RpcMessage(INVALIDATE, self.id))
-        # Else it stays, and the caller is told when it asks about the call on its next connection.
+        # Else it stays, with its answer, and the caller is told when it asks about the call on its next connection.
 
 
 _TICK = 0.015

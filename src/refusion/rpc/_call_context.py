@@ -75,15 +75,15 @@ class InboundContext:
         handler: "Callable[[InboundContext], Awaitable[Any]] | None" = None,
     ) -> None:
         self._handler = handler
-        self.method = method
+        self.method: MethodDefinition = method
         """What is called."""
-        self.arguments = arguments
+        self.arguments: Sequence[Any] = arguments
         """One value per parameter; middleware may put other ones in their place."""
-        self.headers = headers
+        self.headers: Headers = headers
         """What came with the call: the headers of its message, or those of its HTTP request, names in lower case."""
-        self.peer = peer
+        self.peer: RpcPeer | None = peer
         """Who calls; None if the call came by plain HTTP, or from this process."""
-        self.request = request
+        self.request: ConnectionRequest | None = request
         """What the caller has connected with: the WebSocket's upgrade, or the HTTP request; None if unknown."""
 
     def header(self, name: str) -> str | None:
@@ -106,17 +106,17 @@ class OutboundContext:
         route: "RpcRoute | None" = None,
         started_at: float | None = None,
     ) -> None:
-        self.method = method
+        self.method: MethodDefinition = method
         """What is called."""
-        self.arguments = arguments
+        self.arguments: Sequence[Any] = arguments
         """One value per parameter; middleware may put other ones in their place."""
         self.headers: dict[str, str] = {}
         """What is to go with the call; middleware fills it."""
-        self.peer = peer
+        self.peer: RpcPeer = peer
         """Who is called."""
-        self.route = route
+        self.route: RpcRoute | None = route
         """Along which route; None if it is a fixed peer."""
-        self.started_at = started_at
+        self.started_at: float | None = started_at
         """When it was made first, in clock time, if it was made along another route before."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""

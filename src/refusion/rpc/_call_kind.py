@@ -27,8 +27,8 @@ What happens to an inbound call, and the method of `InboundCall` that is told:
 |------------------------------------------------|--------------------|------------------------------------|
 | it has arrived                                 | `run_method`       | is run                             |
 | its answer was posted                          | `replied`          | is over                            |
-| it has come again, was asked about, or wasn't  | `repeat`           | is answered again, if it was       |
-| a while after a reconnect                      |                    |                                    |
+| it has come again, or was asked about          | `repeat`           | is answered again, if it was       |
+| it wasn't asked about after a reconnect        | `make_up`          | just goes on                       |
 | the other side has cancelled it or restarted,  | `cancel`           | is over; its task is cancelled     |
 | or the peer is closed                          |                    |                                    |
 

@@ -86,7 +86,7 @@ class RpcChannel:
         self._sent_in_turn = 0
         hub.open_channel(self)
         hub.table.names.add(self._wire_name)
-        hub.table.handlers[self._wire_name] = self._receive
+        hub.table.set_handler(self._wire_name, self._receive)
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,7 @@ class RpcChannel:
         What waits to be sent is still sent. May be called again.
         """
         if not self.is_closed:
-            del self.hub.table.handlers[self._wire_name]
+            self.hub.table.remove_handler(self._wire_name)
             self.hub.channels.discard(self)
             self._inbox.close()
 

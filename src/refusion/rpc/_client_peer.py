@@ -73,13 +73,13 @@ class RpcClientPeer(RpcPeer):
     """
 
     __slots__ = (
+        "_change",
         "_is_rejected",
         "_proof_counter",
         "_reconnect_now",
         "_refusals",
         "_remote_secret",
         "_state",
-        "_state_changed",
         "_task",
         "client_id",
         "url",
@@ -90,14 +90,14 @@ class RpcClientPeer(RpcPeer):
 
     def __init__(self, hub: "RpcHub", url: str, format_: "RpcFormat") -> None:
         super().__init__(hub, format_)
-        self.url = url
+        self.url: str = url
         self.client_id: str = encode_client_id(uuid.uuid4())
         """By which the server finds its side of this peer again."""
         self._remote_secret: str | None = None
         self._proof_counter = 0
         self._refusals = 0
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
-        self._state_changed = Signal()
+        self._change = _Change()
         self._reconnect_now: Waiter | None = None
         self._is_rejected = False
         self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {without_query(url)}")
@@ -121,20 +121,23 @@ class RpcClientPeer(RpcPeer):
         await self.wait_state(RpcConnectionKind.CONNECTED)
 
     async def wait_state(self, kind: RpcConnectionKind) -> RpcConnectionState:
-        """Wait until the link is in a state of this kind, and return the state.
+        """Wait until the link is in a state of this kind, if only for a moment, and return the state.
 
         Raises:
             RpcError: If it won't come there any more.
         """
-        while self._state.kind is not kind:
-            if self._state.kind is RpcConnectionKind.CLOSED:
+        state, change = self._state, self._change
+        while state.kind is not kind:
+            if state.kind is RpcConnectionKind.CLOSED:
                 raise self.closed_error()
-            await self._state_changed.wait()
-        return self._state
+            await change.happened.wait()
+            # One after another: a link may be gone again before whoever waits for it has its turn.
+            state, change = change.state, change.next
+        return state
 
     async def wait_state_change(self) -> RpcConnectionState:
         """Wait until the state of the link changes, and return the new one."""
-        await self._state_changed.wait()
+        await self._change.happened.wait()
         return self._state
 
     def disconnect(self) -> None:
@@ -256,6 +259,20 @@ class RpcClientPeer(RpcPeer):
         try_index: int = 0,
         reconnects_at: float | None = None,
     ) -> None:
-        self._state = RpcConnectionState(kind, current_clock().now(), error, try_index, reconnects_at)
-        changed, self._state_changed = self._state_changed, Signal()
-        changed.set()
+        change = self._change
+        self._state = change.state = RpcConnectionState(kind, current_clock().now(), error, try_index, reconnects_at)
+        self._change = change.next = _Change()
+        change.happened.set()
+
+
+@final
+class _Change:
+    """A change of the state that is still to come; when it has happened it has the state, and the change after it."""
+
+    __slots__ = ("happened", "next", "state")
+
+    state: RpcConnectionState
+    next: "_Change"
+
+    def __init__(self) -> None:
+        self.happened = Signal()

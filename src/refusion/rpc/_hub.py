@@ -12,7 +12,7 @@ from refusion._base._logging import log_failure, logger
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
 from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
-from ._client_peer import RpcClientPeer
+from ._client_peer import RpcClientPeer, RpcConnectionKind
 from ._contract import MethodDefinition, ServiceDefinition
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected
@@ -256,6 +256,8 @@ class RpcHub:
     def peer(self, url: str) -> RpcClientPeer:
         """Return the peer for a URL, which starts to connect when it is new.
 
+        One that was given up, because the server didn't speak its format, is replaced by a new one.
+
         Raises:
             ValueError: If the URL isn't one that the transport connects to, as `ws://` or `wss://`.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
@@ -356,7 +358,9 @@ class RpcHub:
 
     def find_peer(self, url: str) -> RpcClientPeer | None:
         """Return the peer for a URL, if there is one."""
-        return self._client_peers.get(url)
+        peer = self._client_peers.get(url)
+        # One that was given up, as its server didn't speak its format, may find another server there by now.
+        return None if peer is None or peer.connection_state.kind is RpcConnectionKind.CLOSED else peer
 
     def open_peer(self, url: str) -> RpcClientPeer:
         """Return a new peer for a URL, which starts to connect."""

@@ -51,7 +51,7 @@ class InboundCall:
         self.size: int = len(message.args)
         """How many bytes its arguments have."""
         self.reply: RpcMessage | None = None
-        """The answer, once there is one."""
+        """The answer, once there is one, if it may be asked for again."""
         self.is_cancelled: bool = False
         """Whether the other side, or the end of the peer, has stopped it; nothing is sent about it any more."""
         self.task: asyncio.Task[None] | None = None
@@ -94,9 +94,16 @@ class InboundCall:
         if self.reply is not None and stage == CallStage.WAITING:
             self.peer.post(self.reply)
 
+    def make_up(self) -> None:
+        """Tell what has happened during an outage; the other side hasn't asked, a while after the reconnect."""
+
     async def run_method(self, context: InboundContext) -> Any:
         """Run the method and return its result; middleware stands around this, and may do it more than once."""
         return await self.served.call(context.arguments)
+
+    def keep(self, reply: RpcMessage, result: Any) -> None:
+        """Keep the answer for `repeat`; `result` is what it tells, or None if it is an error."""
+        self.reply = reply
 
     def replied(self) -> None:
         """Be told that the answer is on its way; a regular call is over."""
@@ -106,6 +113,7 @@ class InboundCall:
         """Run the method and answer."""
         peer, served = self.peer, self.served
         peer.admission.started(self)
+        result: Any = None
         try:
             message = self._take_message()
             values = served.decode(peer, message.args)
@@ -130,13 +138,13 @@ class InboundCall:
                 # A closing server says nothing, so that its clients ask the next one.
                 self.peer.inbound.remove(self)
                 raise
-            reply = error_answer(peer, served.definition, self.id, error)
+            reply, result = error_answer(peer, served.definition, self.id, error), None
         if self.is_cancelled:
             return
         if reply is None:
             peer.inbound.remove(self)
             return
-        self.reply = reply
+        self.keep(reply, result)
         peer.post(reply)
         self.replied()
 

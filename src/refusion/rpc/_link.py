@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
-from refusion._base._logging import logger
+from refusion._base._logging import log_failure, logger
 
 from ._errors import RpcProtocolError
 from .protocol._handshake import Handshake, check_handshake
@@ -16,6 +16,7 @@ from .protocol._system_calls import HANDSHAKE, KEEP_ALIVE
 from .transports._transport import (
     CLOSE_ABNORMAL,
     CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
     CLOSE_NORMAL,
     CLOSE_PROTOCOL_ERROR,
     ConnectionRequest,
@@ -54,7 +55,9 @@ class Link(Receiver):
         "_max_per_turn",
         "_read",
         "_say_alive_at",
+        "_sent_bytes",
         "_sizes",
+        "_taken_bytes",
         "_taken_in_turn",
         "_timer",
         "_transport",
@@ -75,10 +78,10 @@ class Link(Receiver):
     )
 
     def __init__(self, peer: "RpcPeer", request: ConnectionRequest | None = None, *, is_proved: bool = True) -> None:
-        self.peer = peer
+        self.peer: RpcPeer = peer
         self.is_proved: bool = is_proved
         """Whether the other side is known to be who it says, or is new."""
-        self.request = request
+        self.request: ConnectionRequest | None = request
         """What the other side has connected with; None at a client."""
         self.is_text: bool = peer.format.is_text
         self._encoder = peer.format.frame_encoder(is_server=peer.is_server)
@@ -90,9 +93,9 @@ class Link(Receiver):
         self.max_frame_bytes: int = self._sizes.handshake_frame_bytes
         self.handshake: Handshake | None = None
         """What the other side has introduced itself with."""
-        self.has_been_answered = False
+        self.has_been_answered: bool = False
         """Whether anything has come behind the other side's handshake, so that it must have had this side's."""
-        self.has_reconnected = False
+        self.has_reconnected: bool = False
         """Whether the other side has asked about its calls; it may do so once."""
         self.close_code: int = CLOSE_ABNORMAL
         self.close_reason: str = ""
@@ -108,6 +111,8 @@ class Link(Receiver):
         self._is_turn_scheduled = False
         self._awaits_writable = False
         self._awaits_calls = False
+        self._sent_bytes = 0
+        self._taken_bytes = 0
         self._write_waiters: dict[asyncio.Future[None], None] = {}
         self._heard_at = 0.0
         self._say_alive_at = 0.0
@@ -157,6 +162,9 @@ class Link(Receiver):
             self._take(messages)
 
     def writable(self) -> None:
+        if self._awaits_writable:
+            # It has taken what it didn't take before.
+            self.keep_alive_received()
         self._awaits_writable = False
         self._go_on()
         self.peer.send_waiting()
@@ -221,10 +229,15 @@ class Link(Receiver):
         transport = self._transport
         if self._buffer and transport is not None:
             frame = bytes(self._buffer)
-            transport.send(frame if self._encoder is None else self._encoder.encode(frame))
+            if self._encoder is not None:
+                frame = self._encoder.encode(frame)
+            transport.send(frame)
+            self._sent_bytes += len(frame)
             if not transport.is_writable and self.peer.must_pause_reading:
                 # Whoever doesn't take the answers gets no further questions in.
-                self._awaits_writable = True
+                if not self._awaits_writable:
+                    self._awaits_writable = True
+                    self._takes_bytes()
                 transport.pause_reading()
         self._buffer.clear()
 
@@ -326,7 +339,13 @@ class Link(Receiver):
             messages = [backlog.popleft() for _ in range(count)]
             if not backlog:
                 self._backlog = None
-            self._take(messages)
+            try:
+                self._take(messages)
+            except Exception:
+                # As the transport does where messages are handled when they come.
+                log_failure("the handler of a message", self.peer)
+                self._backlog = None
+                self.close(CLOSE_INTERNAL_ERROR, "Internal error.")
         self._go_on()
 
     # Introduction and silence
@@ -364,11 +383,17 @@ class Link(Receiver):
             due = min(self._say_alive_at, self._heard_at + self.peer.limits.keep_alive_timeout)
             self._timer = current_clock().call_at(due, self._look_after)
 
+    def _takes_bytes(self) -> bool:
+        """Tell whether the other side has taken anything of what was sent, since this was asked for the last time."""
+        before = self._taken_bytes
+        self._taken_bytes = self._sent_bytes - (0 if self._transport is None else self._transport.unsent_bytes)
+        return self._taken_bytes != before
+
     def _look_after(self) -> None:
         limits = self.peer.limits
         now = current_clock().now()
-        if self._awaits_calls:
-            # What the other side says is not being read.
+        # What the other side says may not be read now: then it is there as long as it takes what it is told.
+        if self._awaits_calls or (self._awaits_writable and self._takes_bytes()):
             self.keep_alive_received()
         # The same sum as that of the timer: a difference may be rounded to less, and this would go on at once for ever.
         if now >= self._heard_at + limits.keep_alive_timeout:

@@ -1,6 +1,7 @@
 """A peer: this side's view of one other side, over all connections with it."""
 
 import asyncio
+import math
 import uuid
 from collections import OrderedDict
 from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from ._call_context import create_call_context
 from ._cancellations import Cancellations
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
-from ._errors import RpcDisconnected, RpcError
+from ._errors import RpcArgumentError, RpcDisconnected, RpcError
 from ._inbound_call import InboundCall
 from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
@@ -42,6 +43,9 @@ __all__ = ["RpcPeer"]
 _SPARE: Final = 64
 """How many calls that are over may be among those that wait, before it is worth looking for them."""
 
+_REPORT_PERIOD: Final = 1.0
+"""Seconds between two lines in the log about messages that were dropped."""
+
 
 class RpcPeer:
     """One other side. After the handshake the protocol is symmetric: either side may call the other.
@@ -56,10 +60,12 @@ class RpcPeer:
         "_call_kinds",
         "_command_timeouts",
         "_delay_periods",
+        "_dropped_count",
         "_handshake",
         "_pauses",
         "_query_timeouts",
         "_ready",
+        "_reports_dropped_at",
         "_request",
         "_tasks",
         "_timer",
@@ -90,8 +96,8 @@ class RpcPeer:
     """Whether to take no more calls while answers pile up."""
 
     def __init__(self, hub: "RpcHub", format_: "RpcFormat") -> None:
-        self.hub = hub
-        self.format = format_
+        self.hub: RpcHub = hub
+        self.format: RpcFormat = format_
         self.limits: RpcLimits = hub.limits
         self.loop: asyncio.AbstractEventLoop = hub.loop
         self.id: str = str(uuid.uuid4())
@@ -114,7 +120,7 @@ class RpcPeer:
         """How many handshakes this side has sent."""
         self.admission: CallAdmission = CallAdmission(self)
         """The handlers that run for the other side."""
-        self.call_context = create_call_context(self)
+        self.call_context: Context = create_call_context(self)
         """What handlers run in copies of."""
         self._handshake: Handshake | None = None
         self._request: ConnectionRequest | None = None
@@ -128,6 +134,8 @@ class RpcPeer:
         self._ready: Signal | None = None
         self._timer: TimerHandle | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._dropped_count = 0
+        self._reports_dropped_at = -math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -162,7 +170,7 @@ class RpcPeer:
     @property
     def must_read_on(self) -> bool:
         """Whether this side waits for the other one: for answers, or for items of a stream."""
-        return self.streams.remote_count > 0 or any(call.stage is CallStage.WAITING for call in self.outbound)
+        return self.streams.remote_count > 0 or self.outbound.has_waiting
 
     # Calling
 
@@ -258,6 +266,11 @@ class RpcPeer:
             self.link.post(call.message)
         except RpcError as error:
             call.fail(error)
+        except Exception as error:
+            # A format of the user's may raise anything; the call must not stay open for that, nor others unsent.
+            failure = RpcArgumentError(f"{call.method.full_name} can't be sent: {error!r}")
+            failure.__cause__ = error
+            call.fail(failure)
         else:
             call.is_sent = True
 
@@ -427,7 +440,18 @@ class RpcPeer:
         if message.related_id != 0:
             self.post(RpcMessage(ERROR, message.related_id, 0, error_data(self, error, "a call")))
         else:
-            logger.warning("%r: a message was dropped: %s", self, error)
+            self._report_dropped(error)
+
+    def _report_dropped(self, error: RpcError) -> None:
+        # One line for any number of them: whoever sends them must not fill the log.
+        self._dropped_count += 1
+        now = current_clock().now()
+        if now < self._reports_dropped_at:
+            return
+        others = f", and {self._dropped_count - 1:,} others before" if self._dropped_count > 1 else ""
+        logger.warning("%r: a message was dropped: %s%s", self, error, others)
+        self._dropped_count = 0
+        self._reports_dropped_at = now + _REPORT_PERIOD
 
     def closed_error(self) -> RpcError:
         """Return the error of calls that end with the peer, or come later."""
@@ -486,7 +510,7 @@ class RpcPeer:
     def _make_up_for_the_outage(self) -> None:
         """Tell of what has happened to calls during the outage that the other side hasn't asked about since."""
         for call in self.inbound:
-            call.repeat(CallStage.RESULT_READY)
+            call.make_up()
 
     def _wait_for_turn(self, call: OutboundCall) -> None:
         waiting = self._waiting

@@ -84,6 +84,9 @@ async def _settle_by_answer(peer: "RpcPeer", link: "Link", question: OutboundCal
         logger.warning("%r couldn't be asked about open calls, so they are sent again: %s", peer, error)
         # Those and no others: a call that was made since then is well, and must not be run twice.
         outcome = peer.outbound.same_peer_refused([call.id for call in asked])
+        for call in outcome.invalidated:
+            # It may well know of it, and would tell of it to nobody.
+            peer.cancellations.say(call.id)
     if peer.link is link and link.is_open:
         _settle(peer, outcome, "the other side doesn't know of {} any more, and that may not be sent again")
 

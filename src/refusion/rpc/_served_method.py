@@ -3,7 +3,8 @@
 import dis
 import inspect
 from collections.abc import Callable, Sequence
-from types import FunctionType, MethodType
+from functools import lru_cache
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, final
 
 from refusion._base._logging import logger
@@ -30,8 +31,8 @@ class ServedMethod:
 
     def __init__(self, hub: "RpcHub", definition: MethodDefinition, implementation: Any) -> None:
         self._hub = hub
-        self.definition = definition
-        self.implementation = implementation
+        self.definition: MethodDefinition = definition
+        self.implementation: Any = implementation
         function = getattr(implementation, definition.name)
         is_immediate = definition.kind == 0 and not definition.needs_task and never_suspends(function)
         self._immediate = function.__func__ if is_immediate else None
@@ -101,6 +102,9 @@ def never_suspends(function: Callable[..., Any]) -> bool:
     if not isinstance(function, MethodType) or not isinstance(function.__func__, FunctionType):
         return False
     code = function.__func__.__code__
-    if not code.co_flags & inspect.CO_COROUTINE:
-        return False
-    return not any(instruction.opname in ("SEND", "YIELD_VALUE") for instruction in dis.get_instructions(code))
+    return bool(code.co_flags & inspect.CO_COROUTINE) and not _has_await(code)
+
+
+@lru_cache(maxsize=4_096)
+def _has_await(code: CodeType) -> bool:
+    return any(instruction.opname in ("SEND", "YIELD_VALUE") for instruction in dis.get_instructions(code))

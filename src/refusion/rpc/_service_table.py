@@ -1,8 +1,7 @@
 """What a hub serves: services and their methods, and who takes each kind of message."""
 
-from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
 from ._call_kind import MessageHandler, RpcCallKind
 from ._contract import MethodDefinition, ServiceDefinition
@@ -33,6 +32,7 @@ class ServiceTable:
         self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
         self._methods: dict[str, ServedMethod] = {}
+        self._merged: dict[frozenset[tuple[str, str]], _MergedHandlers] = {}
         self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
         """What takes messages."""
         self.names: MethodNames = MethodNames()
@@ -73,7 +73,7 @@ class ServiceTable:
         self._services[definition.name] = (definition, implementation)
         for name, method in definition.methods.items():
             self._methods[name] = served = ServedMethod(self._hub, method, implementation)
-            self.handlers[name] = served.receive
+            self.set_handler(name, served.receive)
             for known_as in all_legacy_wire_names(method):
                 self.names.add(known_as)
 
@@ -93,7 +93,22 @@ class ServiceTable:
     def add_kind(self, kind: RpcCallKind) -> None:
         """Take and make calls of a kind."""
         self.kinds[kind.call_type] = kind
-        self.handlers.update(kind.system_methods())
+        for name, handler in kind.system_methods().items():
+            self.set_handler(name, handler)
+
+    def set_handler(self, name: str, handler: MessageHandler) -> None:
+        """Let a handler take the messages of a wire name."""
+        self.handlers[name] = handler
+        for merged in self._merged.values():
+            if name not in merged.old:
+                merged.all[name] = handler
+
+    def remove_handler(self, name: str) -> None:
+        """Let nobody take the messages of a wire name any more."""
+        del self.handlers[name]
+        for merged in self._merged.values():
+            if name not in merged.old:
+                del merged.all[name]
 
     def implementation(self, contract: type[C]) -> C:
         """Return who answers the calls of a contract.
@@ -120,11 +135,29 @@ class ServiceTable:
         return served
 
     def handlers_for(self, versions: VersionSet) -> Mapping[str, MessageHandler]:
-        """Return what takes the messages of a peer, by the wire names that its version of the API has."""
+        """Return what takes the messages of a peer, by the wire names that its version of the API has.
+
+        It is kept up to date, but for old names of services that are added later.
+        """
         version = versions[API_SCOPE]
-        old: dict[str, MessageHandler] = {}
+        old: dict[str, ServedMethod] = {}
         for served in self._methods.values():
             name = legacy_wire_name(served.definition, version)
             if name is not None:
-                old[name] = served.receive
-        return ChainMap(old, self.handlers) if old else self.handlers
+                old[name] = served
+        if not old:
+            return self.handlers
+        # By the names and not by the version, which is anything that a client says.
+        key = frozenset((name, served.definition.wire_name) for name, served in old.items())
+        merged = self._merged.get(key)
+        if merged is None:
+            handlers: dict[str, MessageHandler] = {name: served.receive for name, served in old.items()}
+            merged = self._merged[key] = _MergedHandlers(handlers, {**self.handlers, **handlers})
+        return merged.all
+
+
+class _MergedHandlers(NamedTuple):
+    """What takes the messages of all peers that use the same old names."""
+
+    old: Mapping[str, MessageHandler]
+    all: dict[str, MessageHandler]

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from refusion import Computed, FusionHub, collect, compute_method, invalidating
-from refusion.rpc import RpcCallCancelled, RpcContractError, RpcHub
+from refusion.rpc import InboundContext, Proceed, RpcCallCancelled, RpcContractError, RpcHub
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
@@ -270,6 +271,53 @@ async def test_a_result_that_is_lost_on_the_way_is_sent_again_without_a_second_r
     await stage.reconnect()
     assert await call == 0
     assert stage.service.log == ["a"]
+
+
+async def test_answers_are_not_kept_beside_the_values_that_they_tell(stage: RemoteStage) -> None:
+    async def pass_on(call: InboundContext, proceed: Proceed) -> Any:
+        return await proceed()
+
+    async def change(call: InboundContext, proceed: Proceed) -> Any:
+        return await proceed() + 1_000
+
+    (peer,) = stage.server.server_peers
+    stage.values.update(a=500, b=600, c=700)
+    for key, middleware in (("a", None), ("b", pass_on), ("c", change)):
+        if middleware is not None:
+            stage.server.add_inbound_middleware(middleware)
+        await stage.client.get(key)
+    await stage.service.get("d")
+    await stage.client.get("d")
+
+    kept = [call.reply for call in peer.inbound]
+
+    # What middleware has made of a value is told by nothing else.
+    assert [reply is None for reply in kept] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("has_changed", [False, True])
+@pytest.mark.parametrize("was_known", [False, True])
+async def test_a_result_that_is_lost_on_the_way_is_told_again_from_the_value(
+    stage: RemoteStage, has_changed: bool, was_known: bool
+) -> None:
+    stage.values["a"] = 5
+    if was_known:
+        await stage.service.get("a")
+    stage.network.fault = lambda way, frame: Fault.LOSE_AND_CUT if way is Direction.TO_CLIENT else None
+    stage.network.is_refusing = True
+    call = asyncio.ensure_future(stage.client.get("a"))
+    await settle()
+    assert stage.service.log == ["a"]
+    stage.network.fault = lambda way, frame: None
+    if has_changed:
+        stage.service.change("a", 6)
+    await stage.reconnect()
+
+    # With its invalidation behind it, if it isn't true any more.
+    assert await call == 5
+    assert stage.service.log == ["a"]
+    assert await stage.client.get("a") == (6 if has_changed else 5)
+    assert stage.service.log == (["a", "a"] if has_changed else ["a"])
 
 
 async def test_a_call_in_flight_goes_on_over_the_next_connection(stage: RemoteStage) -> None:

@@ -264,3 +264,31 @@ def watch_queues(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_hubs_share_no_limits_by_accident() -> None:
     assert RpcHub().limits == RpcHub().limits
+
+
+async def test_a_client_that_takes_its_answers_slowly_is_there_and_one_that_takes_none_is_not(
+    clock: VirtualClock,
+) -> None:
+    async with World(clock) as world:
+        raw = await RawPeer.connect(world)
+        await raw.introduce()
+        transport = raw.transport
+        assert transport is not None
+        # One frame at a time.
+        raw.on_message = lambda message: transport.pause_reading()
+        transport.pause_reading()
+        for call_id in range(1, 21):
+            await raw.send(RpcMessage("Worker.Zeros:2", call_id, 0, raw.arguments(100_000)))
+        (peer,) = [peer for peer in world.server.server_peers if peer.client_id == "raw"]
+        assert peer.link is not None
+        assert not peer.link.is_writable
+
+        for _ in range(6):
+            await clock.advance(20)
+            transport.resume_reading()
+            await settle()
+            assert raw.closed is None
+        assert not peer.link.is_writable
+
+        await clock.advance(2 * world.limits.keep_alive_timeout + 1)
+        assert raw.closed is not None

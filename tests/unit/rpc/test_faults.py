@@ -167,9 +167,9 @@ async def an_old_connection_comes_after_a_newer_one(world: FaultWorld, begin: Be
     connect = world.network.connect
     held: list[Any] = []
 
-    async def connect_late(url: str, receiver: Any, limits: TransportLimits) -> Any:
+    async def connect_late(url: str, receiver: Any, limits: TransportLimits, ssl: Any = None) -> Any:
         if held:
-            return await connect(url, receiver, limits)
+            return await connect(url, receiver, limits, ssl)
         parts = urlsplit(url)
         held.append(world.server.accept(connection_request(f"{parts.path}?{parts.query}", (), "memory")))
         raise RpcConnectError("it took too long")

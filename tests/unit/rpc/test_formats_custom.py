@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refusion.rpc import RpcArgumentError, RpcProtocolError
-from refusion.rpc.formats import RpcFormat, format_keys, get_format, register_format
+from refusion.rpc.formats import RpcFormat, WireValue, format_keys, get_format, register_format
 from refusion.rpc.protocol import ExceptionInfo, Handshake, MethodNames, RpcMessage
+from refusion.rpc.protocol._limits import SizeLimits
 from refusion.testing import VirtualClock
 
 from .world import World
@@ -108,3 +109,52 @@ def test_messages_in_the_format_of_the_page_travel(page: Any) -> None:
     for message in sent:
         format_.write(buffer, message)
     assert format_.read(bytes(buffer) + b"nonsense\n", MethodNames()).messages == sent
+
+
+class Unwritable(WireValue):
+    def to_wire(self, *, is_text: bool) -> Any:
+        raise KeyError("nothing stands for it")
+
+    @classmethod
+    def from_wire(cls, declared: Any, value: Any, *, is_text: bool) -> "Unwritable":
+        return cls()
+
+
+class Box:
+    async def put(self, number: int, value: Unwritable) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("format_", ["msgpack6", "json5"])
+async def test_a_value_that_raises_when_it_is_written_fails_its_call_and_nothing_is_left_of_it(
+    clock: VirtualClock, format_: str
+) -> None:
+    async with World(clock, format=format_) as world:
+        box = world.client.client(Box, world.peer)
+        for is_connected in (False, True):
+            if is_connected:
+                await world.peer.wait_connected()
+            with pytest.raises(RpcArgumentError, match=r"argument 1: .*nothing stands for it"):
+                await box.put(1, Unwritable())
+            assert len(world.peer.outbound) == 0
+        assert await world.worker.add(1, 2) == 3
+
+
+async def test_a_call_that_a_format_fails_to_write_is_over_and_the_next_ones_go_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.peer.wait_connected()
+    link = world.peer.link
+    assert link is not None
+    write = link._write
+
+    def fail(buffer: bytearray, message: RpcMessage, sizes: SizeLimits) -> None:
+        if message.related_id == 1:
+            raise KeyError("a bug")
+        write(buffer, message, sizes)
+
+    monkeypatch.setattr(link, "_write", fail)
+    with pytest.raises(RpcArgumentError, match=r"Worker.add can't be sent: KeyError\('a bug'\)"):
+        await world.worker.add(1, 2)
+    assert len(world.peer.outbound) == 0
+    assert await world.worker.add(1, 2) == 3

@@ -75,3 +75,23 @@ def test_a_map_of_stages_is_small_or_refused_at_once(step: int, problem: str) ->
     with pytest.raises(RpcArgumentError, match=problem):
         codec.decode(f"1\x1f{{{stages}}}".encode())
     assert process_time() - started < 2.0
+
+
+def test_to_know_whether_a_call_waits_few_are_looked_at() -> None:
+    looked_at = 0
+
+    class Call:
+        id = 0
+
+        @property
+        def stage(self) -> CallStage:
+            nonlocal looked_at
+            looked_at += 1
+            return CallStage.WAITING
+
+    calls: OutboundCalls[Any] = OutboundCalls()
+    assert not calls.has_waiting
+    for _ in range(1_000):
+        calls.add(Call())
+    assert calls.has_waiting
+    assert looked_at == 1

@@ -604,3 +604,39 @@ async def test_an_idle_connection_has_no_dicts_of_attributes(world: World) -> No
     for peer in (world.peer, server_peer):
         assert not hasattr(peer, "__dict__")
         assert not hasattr(peer.link, "__dict__")
+
+
+async def test_a_link_that_is_gone_at_once_is_noticed_by_who_waits_for_one(world: World) -> None:
+    await world.peer.wait_connected()
+    await world.cut()
+    waiting = asyncio.ensure_future(world.peer.wait_connected())
+    lost = asyncio.ensure_future(world.peer.wait_state(RpcConnectionKind.CONNECTING))
+    await settle()
+    # All of it before anybody who waits has a turn.
+    world.peer._set_state(RpcConnectionKind.CONNECTING)
+    world.peer._set_state(RpcConnectionKind.CONNECTED)
+    world.peer._set_state(RpcConnectionKind.DISCONNECTED)
+    await settle(2)
+    assert waiting.done()
+    assert (await lost).kind is RpcConnectionKind.CONNECTING
+
+
+async def test_a_peer_that_was_given_up_is_replaced_when_it_is_asked_for_again(world: World) -> None:
+    def refuse(request: ConnectionRequest) -> Rejection:
+        return Rejection("Unsupported RPC serialization format: 'msgpack6c'", close_code=4001)
+
+    listener = await world.network.listen("", 78, refuse, world.client.limits.transport)
+    peer = world.client.peer(listener.url)
+    assert world.client.peer(listener.url) is peer
+    with pytest.raises(RpcUnsupportedFormat):
+        await peer.wait_connected()
+
+    # The server that replaces it speaks the format.
+    world.network.stop(78)
+    await world.start_server(78)
+    other = world.client.peer(listener.url)
+    assert other is not peer
+    assert await world.client.client(Worker, listener.url).add(1, 2) == 3
+    assert world.client.peer(listener.url) is other
+    await peer.aclose()
+    assert world.client.peer(listener.url) is other

@@ -1,6 +1,7 @@
 """Middleware around calls, on the side that handles them and on the side that makes them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from refusion.rpc import (
     InboundContext,
     OutboundContext,
     Proceed,
+    RpcArgumentError,
     RpcDisconnected,
     RpcHub,
     RpcNoWait,
@@ -278,6 +280,31 @@ async def test_too_many_headers_fail_the_call_and_nothing_is_left_of_it(world: W
     with pytest.raises(ValueError, match="32 headers and 31 is the limit"):
         await world.worker.add(1, 2)
     assert len(world.peer.outbound) == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("token", "\ud800"), ("\ud800", "x"), ("token", 5)])
+@pytest.mark.parametrize("format_", ["msgpack6", "json5"])
+async def test_a_header_that_is_no_text_fails_its_call_and_names_itself(
+    clock: VirtualClock, name: str, value: Any, format_: str
+) -> None:
+    async with World(clock, format=format_) as world:
+
+        async def add(call: OutboundContext, proceed: Proceed) -> Any:
+            call.headers[name] = value
+            return await proceed()
+
+        await world.peer.wait_connected()
+        world.client.add_outbound_middleware(add)
+        with pytest.raises(RpcArgumentError, match=re.escape(f"header {name!r} of Worker.Add:3 can't be sent")):
+            await world.worker.add(1, 2)
+        world.network.is_refusing = True
+        await world.cut()
+        waiting = world.start(world.worker.add(1, 2))
+        world.network.is_refusing = False
+        await clock.advance(20)
+        with pytest.raises(RpcArgumentError, match="header"):
+            await waiting
+        assert len(world.peer.outbound) == 0
 
 
 async def test_outbound_middleware_may_change_arguments_and_result(world: World) -> None:

@@ -1,5 +1,6 @@
 """What docs/channels.md and docs/transports.md show is what runs."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ def test_the_transport_on_the_page_is_the_sample() -> None:
 
 
 def test_the_page_lists_what_a_transport_needs() -> None:
-    from refusion.rpc import transports
-
-    listed = set(
-        re.findall(r"`(\w+)`", re.sub(r"[^|]*$", "", (DOCS / "transports.md").read_text(), flags=re.MULTILINE))
-    )
-    public = {
-        name for name in vars(transports) if name[0].isupper() and not name.startswith("CLOSE_") and name != "Final"
+    sample = ast.parse((DOCS.parent / "samples" / "tcp_transport.py").read_text())
+    needed = {
+        alias.name
+        for node in ast.walk(sample)
+        if isinstance(node, ast.ImportFrom) and node.module == "refusion.rpc.transports"
+        for alias in node.names
     }
-    assert public <= listed
+    table = re.findall(r"^\|.*\|$", (DOCS / "transports.md").read_text(), re.MULTILINE)
+    listed = {name for row in table for name in re.findall(r"`(\w+)`", row)}
+    assert {name for name in needed if not name.startswith("CLOSE_")} <= listed
+    assert not [node for node in ast.walk(sample) if isinstance(node, ast.ImportFrom) and "._" in (node.module or "")]

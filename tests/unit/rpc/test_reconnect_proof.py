@@ -20,9 +20,9 @@ def watch_urls(world: World) -> list[dict[str, list[str]]]:
     queries: list[dict[str, list[str]]] = []
     connect = world.network.connect
 
-    async def watched(url: str, receiver: Any, limits: TransportLimits) -> Any:
+    async def watched(url: str, receiver: Any, limits: TransportLimits, ssl: Any = None) -> Any:
         queries.append(parse_qs(urlsplit(url).query))
-        return await connect(url, receiver, limits)
+        return await connect(url, receiver, limits, ssl)
 
     world.network.connect = watched  # type: ignore[method-assign]
     return queries

@@ -32,6 +32,7 @@ from refusion.rpc.transports import (
 from refusion.rpc.transports._dialing import Dialing
 from refusion.rpc.transports.asgi import RpcEndpoint
 from refusion.rpc.transports.memory import Direction, Fault, MemoryNetwork
+from refusion.testing import VirtualClock, settle
 from samples.tcp_transport import TcpNetwork
 
 LIMITS = TransportLimits(high_water=64 * 1024, low_water=16 * 1024, connect_timeout=5, close_timeout=2)
@@ -208,6 +209,7 @@ async def test_the_request_tells_path_query_and_headers(stage: Stage) -> None:
     (request,) = stage.requests
     assert request.path == "/rpc/ws"
     assert request.query == {"clientId": "me", "f": "x"}
+    assert request.remote == ("memory" if isinstance(stage.network, MemoryNetwork) else "127.0.0.1")
 
 
 async def test_a_peer_that_stops_reading_stops_its_senders_and_loses_nothing(stage: Stage) -> None:
@@ -249,6 +251,26 @@ async def test_the_server_may_close_too(stage: Stage) -> None:
     server.link.close(1000, "bye")
     assert await client.closed == (1000, "bye")
     await server.closed
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("x" * 123, "x" * 123), ("Ж" * 200, "Ж" * 61), ("x" * 122 + "€", "x" * 122), ("\ud800", "?")],
+    ids=["fits", "two bytes each", "between", "no text"],
+)
+async def test_a_reason_that_is_too_long_is_cut_between_characters(stage: Stage, text: str, told: str) -> None:
+    client, server = await stage.connect()
+    client.link.close(1002, text)
+    assert await server.closed == (1002, told)
+
+
+async def test_a_refusal_with_a_long_reason_is_told(stage: Stage) -> None:
+    stage.outcome = lambda request: Rejection("Ж" * 200, close_code=CLOSE_UNSUPPORTED_FORMAT)
+    client = Recorder()
+    await stage.network.connect(f"{stage.url}?clientId=me&f=x", client, LIMITS, stage.ssl)
+    code, reason = await client.closed
+    assert code == CLOSE_UNSUPPORTED_FORMAT
+    assert reason == "Ж" * 61
 
 
 async def test_a_cut_is_noticed_by_both(stage: Stage) -> None:
@@ -572,3 +594,23 @@ async def test_an_asgi_endpoint_answers_what_is_no_websocket() -> None:
 def test_an_unknown_transport_is_an_error() -> None:
     with pytest.raises(LookupError, match="no transport named 'pigeon'"):
         get_network("pigeon")
+
+
+async def test_a_timer_of_a_close_ends_with_the_connection() -> None:
+    with VirtualClock() as clock:
+        network = get_network("picows")
+        servers: list[Recorder] = []
+
+        def accept(_: ConnectionRequest) -> Receiver:
+            servers.append(Recorder())
+            return servers[-1]
+
+        server = await network.listen("127.0.0.1", 0, accept, LIMITS)
+        client = Recorder()
+        await network.connect(server.url, client, LIMITS)
+        client.link.close()
+        await client.closed
+        assert clock.pending_timers == 0
+        await server.aclose()
+        # The loop closes sockets in the turn after.
+        await settle()

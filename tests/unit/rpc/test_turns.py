@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from refusion.rpc import RpcLimits
+from refusion.rpc import RpcLimits, RpcPeer
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.protocol._system_calls import CANCEL, OK
 from refusion.rpc.transports.memory import _MemoryTransport
@@ -177,3 +177,34 @@ async def test_the_client_takes_answers_in_turns_as_well(world: World) -> None:
     assert await asyncio.gather(*calls) == list(range(300))
     other = await world.open_hub()
     assert await other.client(Worker, world.url).add(1, 1) == 2
+
+
+async def test_a_handler_that_raises_behind_others_ends_the_connection_too(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(peer: RpcPeer, message: RpcMessage) -> None:
+        raise RuntimeError("a bug of a kind of calls")
+
+    world.server.table.set_handler("$sys-x.Fail", fail)
+    raw = await connect(world)
+    send(raw, *[add(raw, i) for i in range(1, 51)], RpcMessage("$sys-x.Fail", 0), add(raw, 51))
+    await settle(60)
+    assert raw.closed == (1011, "Internal error.")
+    assert "add(50, 0)" in world.log
+    assert "add(51, 0)" not in world.log
+    assert "a bug of a kind of calls" in caplog.text
+
+
+async def test_messages_that_nobody_takes_are_few_lines_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = await connect(world)
+    send(raw, *[RpcMessage("Nobody.Takes:0", 0)] * 500)
+    await settle(100)
+    assert [record.getMessage().partition("dropped: ")[2] for record in caplog.records] == [
+        "Endpoint not found: 'Nobody.Takes:0'."
+    ]
+    await world.clock.advance(1)
+    await raw.send(RpcMessage("Nobody.Takes:0", 0))
+    assert "and 499 others before" in caplog.records[-1].getMessage()
+    assert len(caplog.records) == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refusion.rpc import RpcContractError, RpcHub, VersionSet, rpc_method, rpc_service
+from refusion.rpc import RpcChannel, RpcContractError, RpcHub, VersionSet, rpc_method, rpc_service
 from refusion.rpc._errors import RpcProtocolError
 from refusion.rpc.protocol import Handshake, RpcMessage, parse_version
 from refusion.rpc.protocol._system_calls import ERROR, HANDSHAKE, OK
@@ -71,6 +71,36 @@ async def test_the_names_of_its_version_hold_from_the_frame_on_that_introduces_t
     args = raw.format.encode_handshake(Handshake("raw-peer", "raw-hub", 1, api_versions="Api=1.0"))
     await raw.send(RpcMessage(HANDSHAKE, 0, 0, args), RpcMessage("IOldGreeter.Hello:2", 1, 0, raw.arguments("Ann")))
     assert raw.methods == [OK]
+
+
+async def test_peers_that_use_the_same_old_names_share_a_table_that_is_kept_up_to_date(world: World) -> None:
+    table = world.server.table
+    world.server.add_service(Greeter, GreeterService())
+    raw = await RawPeer.connect(world)
+    args = raw.format.encode_handshake(Handshake("raw-peer", "raw-hub", 1, api_versions="Api=1.0"))
+    await raw.send(RpcMessage(HANDSHAKE, 0, 0, args))
+    (peer,) = [peer for peer in world.server.server_peers if peer.client_id == "raw"]
+
+    assert type(peer.handlers) is dict
+    assert peer.handlers is table.handlers_for(VersionSet("Api=0.9"))
+    assert peer.handlers is not table.handlers_for(VersionSet("Api=1.7"))
+    assert table.handlers_for(VersionSet("Api=3")) is table.handlers
+
+    class Late:
+        async def come(self) -> int:
+            raise NotImplementedError
+
+    class LateService(Late):
+        async def come(self) -> int:
+            return 5
+
+    world.server.add_service(Late, LateService())
+    channel = RpcChannel(world.server, "notes")
+    assert set(peer.handlers) == {*table.handlers, "IOldGreeter.Hello:2"}
+    await raw.send(RpcMessage("Late.Come:1", 9, 0, b""))
+    assert answer(raw, 9) == OK
+    channel.close()
+    assert set(peer.handlers) == {*table.handlers, "IOldGreeter.Hello:2"}
 
 
 def answer(raw: RawPeer, call_id: int) -> str:

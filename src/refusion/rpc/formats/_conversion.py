@@ -17,8 +17,8 @@ __all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "Conversion", "argument_error", "fi
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 """What is raised for data that isn't right."""
 
-ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
-"""What is raised for values that can't be written."""
+ENCODE_ERRORS: Final = (Exception,)
+"""What is raised for values that can't be written: not only by msgspec, a class of the user's may raise anything."""
 
 _NATIVE: Final = (bytes, bytearray, memoryview)
 

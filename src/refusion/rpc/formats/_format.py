@@ -147,9 +147,19 @@ def method_bytes(name: str, limit: int) -> bytes:
 
 
 def check_headers(method: str, headers: Headers, sizes: SizeLimits) -> None:
-    """Refuse headers that are too many or too long to be sent."""
+    """Refuse headers that can't be sent.
+
+    Raises:
+        RpcProtocolError: If they are too many.
+        RpcArgumentError: If one is no text that has a UTF-8 form.
+        RpcLimitExceeded: If one is too long.
+    """
     if len(headers) > sizes.headers:
         raise RpcProtocolError(f"{method} has {len(headers)} headers and {sizes.headers} is the limit")
     for name, value in headers:
-        check_size(f"a header name of {method}", len(name.encode()), sizes.header_key_bytes)
-        check_size(f"header {name!r} of {method}", len(value.encode()), sizes.header_value_bytes)
+        try:
+            name_size, value_size = len(name.encode()), len(value.encode())
+        except (UnicodeEncodeError, AttributeError) as error:
+            raise RpcArgumentError(f"header {name!r} of {method} can't be sent: {error}") from error
+        check_size(f"a header name of {method}", name_size, sizes.header_key_bytes)
+        check_size(f"header {name!r} of {method}", value_size, sizes.header_value_bytes)

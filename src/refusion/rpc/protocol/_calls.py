@@ -98,6 +98,12 @@ class OutboundCalls(Generic[O]):
         """End a call; returns it if it was open."""
         return self._calls.pop(call_id, None)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether there is a call without a result."""
+        waiting = CallStage.WAITING
+        return any(call.stage is waiting for call in reversed(self._calls.values()))
+
     def stages(self) -> dict[int, bytes]:
         """Return the ids of all sent calls by stage, as `$sys.Reconnect` asks the other side about them."""
         by_stage: dict[int, list[int]] = {}

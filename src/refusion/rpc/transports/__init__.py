@@ -26,6 +26,7 @@ from ._transport import Rejection as Rejection
 from ._transport import Server as Server
 from ._transport import Transport as Transport
 from ._transport import TransportLimits as TransportLimits
+from ._transport import close_reason as close_reason
 
 _NETWORKS: Final = {"picows": "PicowsNetwork", "websockets": "WebSocketsNetwork"}
 

@@ -16,6 +16,7 @@ from ._transport import (
     Receiver,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["QueuedTransport"]
@@ -109,6 +110,10 @@ class QueuedTransport(Transport):
     def is_writable(self) -> bool:
         return self._is_writable
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._queued_bytes
+
     def pause_reading(self) -> None:
         self._is_paused = True
 
@@ -120,7 +125,7 @@ class QueuedTransport(Transport):
     def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
         if self._closing is not None or self._closed.is_set:
             return
-        self._closing = (code, reason)
+        self._closing = (code, close_reason(reason))
         self._start_writer()
         # A paused reader would never see the end.
         self.resume_reading()

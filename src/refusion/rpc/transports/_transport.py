@@ -27,6 +27,7 @@ __all__ = [
     "Server",
     "Transport",
     "TransportLimits",
+    "close_reason",
 ]
 
 CLOSE_NORMAL: Final = 1000
@@ -38,6 +39,16 @@ CLOSE_TOO_LARGE: Final = 1009
 CLOSE_INTERNAL_ERROR: Final = 1011
 CLOSE_UNSUPPORTED_FORMAT: Final = 4001
 """The server doesn't know the client's format; the client must not come back."""
+
+
+_MAX_REASON_BYTES: Final = 123
+"""What a control frame of a WebSocket has room for, beside the code."""
+
+
+def close_reason(text: str) -> str:
+    """Return as much of a reason as can be sent with a close, cut between characters."""
+    data = text.encode(errors="replace")
+    return data[:_MAX_REASON_BYTES].decode(errors="ignore") if len(data) > _MAX_REASON_BYTES else data.decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +100,11 @@ class Transport(Protocol):
     @abstractmethod
     def is_writable(self) -> bool:
         """Whether less waits to be written than the high-water mark; senders have to look at it."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits to be written, as far as it is known: by its changes a slow reader is told from a dead one."""
+        return 0
 
     @abstractmethod
     def pause_reading(self) -> None:

@@ -13,7 +13,7 @@ from refusion.rpc.http._asgi import Receive, Response, Scope, Send, follow_lifes
 from ._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
 from ._queued import QueuedTransport
 from ._serving import connection_request
-from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits
+from ._transport import CLOSE_ABNORMAL, ConnectionRequest, Receiver, Rejection, TransportLimits, close_reason
 
 __all__ = ["AcceptingHub", "RpcEndpoint"]
 
@@ -96,7 +96,9 @@ class RpcEndpoint:
                 await _refuse(scope, send, outcome)
             else:
                 await send({"type": "websocket.accept"})
-                await send({"type": "websocket.close", "code": outcome.close_code, "reason": outcome.reason})
+                await send(
+                    {"type": "websocket.close", "code": outcome.close_code, "reason": close_reason(outcome.reason)}
+                )
             return
         await send({"type": "websocket.accept"})
         await _AsgiTransport(receive, send, outcome, self._limits).run()
@@ -134,7 +136,7 @@ class _AsgiTransport(QueuedTransport):
 async def _refuse(scope: Scope, send: Send, rejection: Rejection) -> None:
     if "websocket.http.response" not in scope.get("extensions", {}):
         # Before the handshake is accepted, this is an HTTP 403.
-        await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": rejection.reason})
+        await send({"type": "websocket.close", "code": CLOSE_ABNORMAL, "reason": close_reason(rejection.reason)})
         return
     body = f"{rejection.reason}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]

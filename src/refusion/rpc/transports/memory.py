@@ -23,6 +23,7 @@ from ._transport import (
     Server,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["Direction", "Fault", "MemoryNetwork"]
@@ -92,7 +93,7 @@ class MemoryNetwork(Network):
         client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER)
         if isinstance(outcome, Rejection):
             receiver.connected(client_end)
-            client_end.lost(outcome.close_code or CLOSE_ABNORMAL, outcome.reason)
+            client_end.lost(outcome.close_code or CLOSE_ABNORMAL, close_reason(outcome.reason))
             return client_end
         server_end = _MemoryTransport(self, outcome, limits, Direction.TO_CLIENT)
         client_end.other, server_end.other = server_end, client_end
@@ -177,6 +178,10 @@ class _MemoryTransport(Transport):
     def is_writable(self) -> bool:
         return self._is_writable
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._queued_bytes
+
     def pause_reading(self) -> None:
         self._is_reading = False
 
@@ -187,7 +192,7 @@ class _MemoryTransport(Transport):
 
     def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
         if self._closing is None and not self._closed.is_set():
-            self._closing = (code, reason)
+            self._closing = (code, close_reason(reason))
             self._deliver_soon()
 
     def abort(self) -> None:

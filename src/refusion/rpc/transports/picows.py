@@ -8,7 +8,7 @@ frames can be corrupted under backpressure.
 import asyncio
 import struct
 from ssl import SSLContext
-from typing import Final, final
+from typing import Any, Final, final
 
 from picows import (
     WSError,
@@ -25,7 +25,7 @@ from picows import (
 )
 
 from refusion._aio._signal import Signal
-from refusion._base._clock import current_clock
+from refusion._base._clock import TimerHandle, current_clock
 from refusion._base._logging import log_failure
 
 from ._connecting import cause_of, connect_error
@@ -39,12 +39,14 @@ from ._transport import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_LARGE,
     Accept,
+    ConnectionRequest,
     Network,
     Receiver,
     Rejection,
     Server,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["PicowsNetwork"]
@@ -58,6 +60,7 @@ class _Connection(WSListener, Transport):
     """A picows listener that is the transport, too: both live and die with one connection."""
 
     __slots__ = (
+        "_close_timer",
         "_closed",
         "_connections",
         "_is_closing",
@@ -67,17 +70,23 @@ class _Connection(WSListener, Transport):
         "_part_type",
         "_parts",
         "_receiver",
+        "_request",
         "_size",
         "_type",
         "_ws",
     )
 
     def __init__(
-        self, receiver: Receiver, limits: TransportLimits, connections: "set[_Connection] | None" = None
+        self,
+        receiver: Receiver,
+        limits: TransportLimits,
+        connections: "set[_Connection] | None" = None,
+        request: ConnectionRequest | None = None,
     ) -> None:
         self._receiver = receiver
         self._limits = limits
         self._connections = connections
+        self._request = request
         self._ws: WSTransport | None = None
         self._is_writable = True
         self._parts: list[bytes] = []
@@ -85,6 +94,7 @@ class _Connection(WSListener, Transport):
         self._part_type = WSMsgType.BINARY
         self._outcome = (CLOSE_ABNORMAL, "")
         self._is_closing = False
+        self._close_timer: TimerHandle | None = None
         self._closed = Signal()
         self._type = WSMsgType.TEXT if receiver.is_text else WSMsgType.BINARY
 
@@ -97,6 +107,12 @@ class _Connection(WSListener, Transport):
     @property
     def is_writable(self) -> bool:
         return self._is_writable
+
+    @property
+    def unsent_bytes(self) -> int:
+        if self._ws is None or self._ws.is_disconnected:
+            return 0
+        return int(self._ws.underlying_transport.get_write_buffer_size())
 
     def pause_reading(self) -> None:
         if self._ws is not None and not self._ws.is_disconnected:
@@ -111,9 +127,9 @@ class _Connection(WSListener, Transport):
             return
         self._is_closing = True
         self.resume_reading()
-        self._ws.send(WSMsgType.CLOSE, struct.pack(">H", code) + reason.encode())
+        self._ws.send(WSMsgType.CLOSE, struct.pack(">H", code) + close_reason(reason).encode())
         clock = current_clock()
-        clock.call_at(clock.now() + self._limits.close_timeout, self.abort)
+        self._close_timer = clock.call_at(clock.now() + self._limits.close_timeout, self.abort)
         # The other side answers the close and ends the connection; if it doesn't, the timer does.
 
     def abort(self) -> None:
@@ -131,6 +147,10 @@ class _Connection(WSListener, Transport):
         transport.underlying_transport.set_write_buffer_limits(self._limits.high_water, self._limits.low_water)
         if self._connections is not None:
             self._connections.add(self)
+        peername: Any = transport.underlying_transport.get_extra_info("peername")
+        if self._request is not None and peername:
+            # The library doesn't tell it any earlier; nobody but `accept` has seen the request yet.
+            object.__setattr__(self._request, "remote", str(peername[0]))
         self._receiver.connected(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -147,6 +167,8 @@ class _Connection(WSListener, Transport):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._connections is not None:
             self._connections.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self._closed.set()
         self._receiver.disconnected(*self._outcome)
 
@@ -201,7 +223,7 @@ class _Farewell(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         code = self._rejection.close_code or CLOSE_ABNORMAL
-        transport.send(WSMsgType.CLOSE, struct.pack(">H", code) + self._rejection.reason.encode()[:120])
+        transport.send(WSMsgType.CLOSE, struct.pack(">H", code) + close_reason(self._rejection.reason).encode())
         transport.disconnect()
 
 
@@ -268,13 +290,14 @@ class PicowsNetwork(Network):
 
         def create(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
             headers = [(str(name), str(value)) for name, value in request.headers.items()]
-            outcome = accept(connection_request(request.path.decode("latin-1"), headers, ""))
+            asked = connection_request(request.path.decode("latin-1"), headers, "")
+            outcome = accept(asked)
             if isinstance(outcome, Rejection):
                 if outcome.close_code is not None:
                     return _Farewell(outcome)
                 response = WSUpgradeResponse.create_error_response(outcome.status, outcome.reason.encode())
                 return WSUpgradeResponseWithListener(response, None)
-            return _Connection(outcome, limits, connections)
+            return _Connection(outcome, limits, connections, asked)
 
         server = await ws_create_server(
             create,

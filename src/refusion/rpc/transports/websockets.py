@@ -32,6 +32,7 @@ from ._transport import (
     Server,
     Transport,
     TransportLimits,
+    close_reason,
 )
 
 __all__ = ["WebSocketsNetwork"]
@@ -61,6 +62,11 @@ class _WebSocketTransport(QueuedTransport):
 
     async def end(self, code: int, reason: str) -> None:
         await self._connection.close(code, reason)
+
+    @property
+    def unsent_bytes(self) -> int:
+        # A large frame may be on its way for long, of which the library has a part.
+        return super().unsent_bytes + self._connection.transport.get_write_buffer_size()
 
     def cut(self) -> None:
         self._connection.transport.abort()
@@ -126,7 +132,7 @@ class _Server(Server):
     async def _handle(self, connection: ServerConnection) -> None:
         outcome = self._receivers.pop(connection)
         if isinstance(outcome, Rejection):
-            await connection.close(outcome.close_code or CLOSE_ABNORMAL, outcome.reason)
+            await connection.close(outcome.close_code or CLOSE_ABNORMAL, close_reason(outcome.reason))
             return
         await _WebSocketTransport(connection, outcome, self._limits).run()
 
