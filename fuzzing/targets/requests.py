@@ -67,7 +67,11 @@ async def _come_back(choices: Choices) -> None:
                 if not is_right:
                     proof = choices.pick((choices.text(), reconnect_proof("secret", "a", counter), ""))
                 has_both = choices.below(4) < 3
-                query = f"c={quote(counter)}&p={quote(proof)}" if has_both else choices.pick(("", "c=1", f"p={proof}"))
+                query = (
+                    f"c={quote(counter)}&p={quote(proof)}"
+                    if has_both
+                    else choices.pick(("", "c=1", f"p={quote(proof)}"))
+                )
                 request = connection_request(f"/rpc/ws?clientId=a&f=json5np&{query}", (), "fuzzing")
                 outcome: Any = hub.accept(request)
                 is_in = not isinstance(outcome, Rejection)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from .schedules import STEP_COUNT, describe, play
 
-COUNT = int(os.environ.get("REFUSION_SCHEDULES", "1000"))
+COUNT = int(os.environ.get("REFUSION_SCHEDULES", "400"))
 
 # By itself Hypothesis prefers lists of five.
 SCHEDULES = st.integers(0, 30).flatmap(
