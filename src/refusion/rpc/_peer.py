@@ -174,28 +174,6 @@ class RpcPeer:
 
     # Calling
 
-    async def call(self, method: MethodDefinition, values: Sequence[Any]) -> Any:
-        """Call a method of the other side and return its result.
-
-        Without a link the call waits for one. A call that was sent when the link breaks isn't lost: the same
-        other side is asked about it, another one gets it again. Cancelling cancels the handler, too.
-
-        Raises:
-            Exception: What the method has raised; see `RpcRemoteError`.
-            RpcArgumentError: If a value doesn't fit its declared type.
-            RpcCallTimeout: If there is a time limit and it is over.
-            RpcDisconnected: If the peer or its hub is closed.
-        """
-        if method.is_no_wait:
-            await self.send_no_wait(method, values)
-            return None
-        call = self.start(method, values)
-        try:
-            return await call.future
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-
     def start(
         self,
         method: MethodDefinition,
@@ -205,6 +183,9 @@ class RpcPeer:
         started_at: float | None = None,
     ) -> OutboundCall:
         """Make a call and return it, sent or waiting for its turn to be sent; its answer is still to come.
+
+        Without a link the call waits for one. A call that was sent when the link breaks isn't lost: the same
+        other side is asked about it, another one gets it again.
 
         Its time limit counts from `started_at`, in clock time, if it was made elsewhere before.
 

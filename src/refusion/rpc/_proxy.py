@@ -58,7 +58,7 @@ def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:
         values = method.bind(args, kwargs)
         if not outbound.is_empty or method.is_no_wait:
             return await outbound.run(OutboundContext(method, values, peer))
-        # What `peer.call` does, without a coroutine of its own.
+        # What `OutboundCall.wait` does, without a coroutine of its own.
         made = peer.start(method, values)
         try:
             return await made.future
