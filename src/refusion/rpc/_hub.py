@@ -14,6 +14,7 @@ from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer, RpcConnectionKind
 from ._contract import MethodDefinition, ServiceDefinition
+from ._draining import Draining
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected
 from ._failover import FailoverRef
@@ -119,8 +120,7 @@ class RpcHub:
         self._failovers: list[FailoverRef] = []
         self._routed_peers = RoutedPeers(self)
         self._invocations = Invocations(self)
-        self._closers: set[asyncio.Task[Any]] = set()
-        self._draining: list[asyncio.Task[None]] = []
+        self._draining = Draining(self._invocations)
         self.add_call_kind(RpcCallKind())
 
     async def __aenter__(self) -> Self:
@@ -349,8 +349,7 @@ class RpcHub:
             self._close_task = asyncio.get_running_loop().create_task(self._close(seconds), name="rpc close hub")
         task = asyncio.current_task()
         if task is not None:
-            self._closers.add(task)
-            self._drain_anew()
+            self._draining.add_closer(task)
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
@@ -413,37 +412,11 @@ class RpcHub:
     async def _handle(self, context: InboundContext) -> Any:
         return await self.table.served(context.method).invoke(context)
 
-    async def _drain(self, seconds: float) -> None:
-        peers = [*self.clients, *self._client_peers.values()]
-        for peer in peers:
-            peer.takes_calls = False
-        is_over = False
-
-        def end() -> None:
-            nonlocal is_over
-            is_over = True
-            self._drain_anew()
-
-        clock = current_clock()
-        timer = clock.call_at(clock.now() + seconds, end)
-        while not is_over:
-            waits = [self._invocations.drain(self._closers), *[peer.drain(self._closers) for peer in peers]]
-            self._draining = [asyncio.create_task(wait, name="rpc drain") for wait in waits]
-            await asyncio.wait(self._draining)
-            if not any(task.cancelled() for task in self._draining):
-                break
-        timer.cancel()
-
-    def _drain_anew(self) -> None:
-        """See again what is to be waited for."""
-        for task in self._draining:
-            task.cancel()
-
     async def _close(self, drain_seconds: float) -> None:
         self._routed_peers.cancel()
         await asyncio.gather(*[failover.aclose() for failover in self._failovers])
         if drain_seconds > 0:
-            await self._drain(drain_seconds)
+            await self._draining.run([*self.clients, *self._client_peers.values()], drain_seconds)
         await self._invocations.aclose()
         for channel in tuple(self.channels):
             channel.close()
