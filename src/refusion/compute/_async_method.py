@@ -9,25 +9,29 @@ who wait look at the outcome again, and use it only if it is consistent.
 import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final, final
+from weakref import ref
 
 from refusion._aio._current_task import current_task
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import current_clock
 from refusion._base._logging import logger
+from refusion._base._result import StoredError
 
 from ._awaitables import Finished
 from ._bound import BoundMethod, active_scope, reset_context
-from ._completion import abandon
+from ._completion import abandon, complete, error_lifetime
 from ._computed import Computed, used_by
 from ._context import CallContext, CaptureContext, ComputeContext, current_context
 from ._errors import ComputationCancelled
 from ._flight import check_cycle, is_abandoned, join, lead, leave
 from ._graph import graph_lock
+from ._invalidation import invalidate
 from ._keys import Key
 from ._options import CancellationRetries
+from ._source import InvalidationSource
 from ._state import COMPUTING, CONSISTENT
 
-__all__ = ["AsyncMethod"]
+__all__ = ["AsyncMethod", "Tries", "value_of"]
 
 # Deeper chains of computations continue in a task of their own: the interpreter's stack is finite.
 _MAX_DEPTH_PER_TASK: Final = 64
@@ -84,6 +88,26 @@ class AsyncMethod(BoundMethod):
         key = computed._key
         return self._produce(key, self.arguments_of(key), context)
 
+    def supersede(self, computed: Computed[Any], value: Any, error: Exception | None = None) -> Computed[Any] | None:
+        """Put another result in the place of one that turned out to be stale, and invalidate that.
+
+        Whoever computes anew because of the invalidation finds the successor, so nothing is computed for it.
+
+        Returns:
+            The successor; None if `computed` was invalidated before, so that somebody may be computing already.
+        """
+        key = computed._key
+        successor: Computed[Any] = Computed(self, key)
+        with graph_lock:
+            if computed._state is not CONSISTENT:
+                return None
+            self.cache.table[key] = ref(successor)
+            self._registry.add(successor)
+            lifetime = self._lifetime if error is None else error_lifetime(successor, error)
+            complete(successor, value, None if error is None else StoredError(error, None), lifetime)
+        invalidate(computed, InvalidationSource.REPLACED, immediately=True)
+        return successor
+
     async def _produce(
         self, key: Key, values: tuple[Any, ...], context: CallContext | None, *, wants_value: bool = False
     ) -> Any:
@@ -101,7 +125,7 @@ class AsyncMethod(BoundMethod):
                 break
             found = await self._find_or_wait(key, context)
             if found is not None:
-                return _value_of(found) if wants_value else found
+                return value_of(found) if wants_value else found
         own = ComputeContext(computed, context)
         if own.depth >= _MAX_DEPTH_PER_TASK:
             await self._run_in_task(computed, values, own)
@@ -220,7 +244,8 @@ def is_own_cancellation() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _value_of(computed: Computed[Any]) -> Any:
+def value_of(computed: Computed[Any]) -> Any:
+    """Return the value of a computed, or raise its error, from a frame that keeps nothing of it."""
     try:
         return computed.value
     finally:

@@ -173,6 +173,10 @@ class _ConsolidatingMixin(BoundMethod):
             return computed
         return link.source
 
+    def made_from(self, computed: Computed[Any]) -> tuple[Computed[Any], ...]:
+        link = self.links.get(computed)
+        return () if link is None or computed._state is INVALIDATED else (link.source,)
+
 
 class ConsolidatingAsyncMethod(_ConsolidatingMixin, AsyncMethod):
     """A target of an asynchronous compute method."""

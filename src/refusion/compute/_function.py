@@ -71,6 +71,10 @@ class ComputeFunction(ABC):
     def invalidated(self, computed: "Computed[Any]") -> None:  # most have nothing to do
         """Be told that `computed` was just invalidated, before its handlers are; called with no lock held."""
 
+    def made_from(self, computed: "Computed[Any]") -> "tuple[Computed[Any], ...]":
+        """Return what `computed` was made from; nothing once it is invalidated."""
+        return computed.dependencies
+
     def cool_down(self, computed: "Computed[Any]") -> None:  # most have nothing to cool down
         """Stop holding `computed` for speed; called under the graph lock when its hold ends."""
 

@@ -286,6 +286,7 @@ def compute_method(
     consolidation_delay: float | None = None,
     consolidation_comparer: Callable[[Any, Any], bool] | None = None,
     cancellation_retries: CancellationRetries | None = None,
+    client_cache: bool | None = None,
 ) -> ComputeMethodDecorator: ...
 def compute_method(
     function: Callable[..., Any] | None = None, /, *, key: Callable[..., Hashable] | None = None, **options: Any

@@ -60,8 +60,14 @@ class ComputedOptions:
     cancellation_retries: CancellationRetries | None = None
     """What to do about cancellations that no caller asked for."""
 
+    client_cache: bool | None = None
+    """Whether a client keeps what it was told in the cache of its hub, if that has one (default yes)."""
+
     default: ClassVar["ComputedOptions"]
     """The process-wide defaults; replace it before compute methods are first used."""
+
+    client_default: ClassVar["ComputedOptions"]
+    """The defaults of clients, whose compute methods ask other processes; replace it before clients are made."""
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -93,6 +99,7 @@ class ResolvedOptions:
     consolidation_delay: float
     consolidation_comparer: Callable[[Any, Any], bool] | None
     cancellation_retries: CancellationRetries
+    client_cache: bool
 
     @property
     def hold_duration(self) -> float:
@@ -126,6 +133,11 @@ _LIBRARY_DEFAULTS: Final = ComputedOptions(
     invalidation_delay=0.0,
     consolidation_delay=math.inf,
     cancellation_retries=CancellationRetries(),
+    client_cache=True,
 )
 
 ComputedOptions.default = ComputedOptions()
+# To forget a replica costs two messages and a call. A server that has cancelled a call twice has its reasons.
+ComputedOptions.client_default = ComputedOptions(
+    min_cache_duration=60.0, cancellation_retries=CancellationRetries(max_retries=2, max_duration=5.0)
+)

@@ -1,6 +1,7 @@
 """`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
 
 import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from ssl import SSLContext
 from typing import Any, TypeVar
 
@@ -9,12 +10,20 @@ from refusion.rpc import ErrorFilter, MethodDefinition, RpcContractError, RpcHub
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
-from ._compute_calls import COMPUTE_CALL_TYPE, ComputeCallKind
-from ._replicas import remote_compute_method
+from ._cache import ClientCache
+from ._compute_calls import ComputeCallKind
+from ._known_values import KnownValues
+from ._outbound_compute_call import COMPUTE_CALL_TYPE
+from ._replica_methods import replica_method
+from ._stale_replicas import StaleReplicas
+from ._synchronization import Synchronizations
 
 __all__ = ["FusionHub"]
 
 C = TypeVar("C")
+
+RefreshDelayer = Callable[[MethodDefinition, Sequence[Any]], Awaitable[object]]
+"""Waits, given a method and its arguments, before a server is asked about a value that was found in the cache."""
 
 
 class FusionHub(RpcHub):
@@ -44,8 +53,24 @@ class FusionHub(RpcHub):
         versions: str = DEFAULT_VERSIONS,
         require_reconnect_proof: bool = False,
         ssl: SSLContext | None = None,
+        cache: ClientCache | None = None,
+        refresh_delayer: RefreshDelayer | None = None,
     ) -> None:
-        """Create a hub; see `RpcHub` for the arguments and errors."""
+        """Create a hub; see `RpcHub` for the other arguments and errors.
+
+        Args:
+            transport: See there, as for all up to `ssl`.
+            format: See there.
+            limits: See there.
+            error_filter: See there.
+            versions: See there.
+            require_reconnect_proof: See there.
+            ssl: See there.
+            cache: Where its clients keep what they were told. What they find there is served at once, and the server
+                is asked whether it is true. It is opened when it is first needed, and closed with the hub.
+            refresh_delayer: Waits before the server is asked about what was found in the cache, so that what a client
+                needs when it starts comes first; by default it is asked at once.
+        """
         super().__init__(
             transport=transport,
             format=format,
@@ -55,7 +80,24 @@ class FusionHub(RpcHub):
             require_reconnect_proof=require_reconnect_proof,
             ssl=ssl,
         )
+        self.refresh_delayer: RefreshDelayer | None = refresh_delayer
+        """What waits before the server is asked about a value from the cache."""
+        version = f"{self.client_format.key} {versions}"
+        self.known_values: KnownValues | None = None if cache is None else KnownValues(self, cache, version)
+        """What is known of values from before; None without a cache."""
+        self.synchronizations: Synchronizations = Synchronizations(are_delayed=refresh_delayer is not None)
+        """The replicas that their servers haven't confirmed yet."""
+        self.stale_replicas: StaleReplicas = StaleReplicas()
+        """The replicas that are shown until their servers can be asked again."""
         self.add_call_kind(ComputeCallKind())
+
+    async def synchronized(self) -> None:
+        """Wait until all that was served from the cache so far is confirmed by its server, or isn't served any more.
+
+        Without a link that takes until there is one; put `asyncio.timeout` around it to wait not so long. Cancelling
+        leaves nothing behind.
+        """
+        await self.synchronizations.wait()
 
     def add_service(self, contract: type[C], implementation: C) -> None:
         definition = self.table.define(contract)
@@ -73,7 +115,12 @@ class FusionHub(RpcHub):
     def kind_of(self, attribute: Any) -> int:
         return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
 
+    async def _close(self, drain_seconds: float) -> None:
+        await super()._close(drain_seconds)
+        if self.known_values is not None:
+            await self.known_values.aclose()
+
     def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if method.kind == COMPUTE_CALL_TYPE:
-            return remote_compute_method(self, method, target)
+            return replica_method(self, method, target)
         return super()._proxy_attribute(method, target)

@@ -7,9 +7,10 @@ from refusion._base._logging import logger
 
 from ._errors import RpcError
 from .formats._format import check_size
+from .protocol._content_hash import HASH_HEADER, content_hash
 from .protocol._exception_info import info_from_error
 from .protocol._message import RpcMessage
-from .protocol._system_calls import ERROR, OK
+from .protocol._system_calls import ERROR, MATCH, OK
 
 if TYPE_CHECKING:
     from ._contract import MethodDefinition
@@ -19,14 +20,32 @@ if TYPE_CHECKING:
 __all__ = ["answer_at_once", "error_answer", "error_data", "ok_answer"]
 
 
-def ok_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, result: Any) -> RpcMessage | None:
+def ok_answer(
+    peer: "RpcPeer", method: "MethodDefinition", call_id: int, result: Any, known_hash: str | None = None
+) -> RpcMessage | None:
     """Return what tells the caller of a result; None if nobody waits for it.
+
+    Args:
+        peer: Who is told.
+        method: What was called.
+        call_id: The call.
+        result: What the method has returned.
+        known_hash: The content hash of what the caller has already, empty if that is nothing; it is told no more than
+            that this is the result, too, where it is. None if the caller doesn't ask for hashes.
 
     Raises:
         RpcArgumentError: If the result can't be written.
         RpcLimitExceeded: If it is too large for a message.
     """
-    return None if method.is_no_wait else RpcMessage(OK, call_id, 0, peer.encode_result(method, result))
+    if method.is_no_wait:
+        return None
+    data = peer.encode_result(method, result)
+    if known_hash is None or method.has_result_streams:
+        return RpcMessage(OK, call_id, 0, data)
+    hash_ = content_hash(data)
+    if hash_ == known_hash:
+        return RpcMessage(MATCH, call_id)
+    return RpcMessage(OK, call_id, 0, data, ((HASH_HEADER, hash_),))
 
 
 def error_answer(peer: "RpcPeer", method: "MethodDefinition", call_id: int, error: BaseException) -> RpcMessage | None:

@@ -95,7 +95,7 @@ class InboundContext:
 class OutboundContext:
     """A call that is about to be made: what outbound middleware is given."""
 
-    __slots__ = ("arguments", "call", "headers", "method", "peer", "route", "started_at")
+    __slots__ = ("arguments", "call", "headers", "method", "peer", "prepare", "route", "started_at")
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class OutboundContext:
         *,
         route: "RpcRoute | None" = None,
         started_at: float | None = None,
+        prepare: "Callable[[OutboundCall], object] | None" = None,
     ) -> None:
         self.method: MethodDefinition = method
         """What is called."""
@@ -118,6 +119,8 @@ class OutboundContext:
         """Along which route; None if it is a fixed peer."""
         self.started_at: float | None = started_at
         """When it was made first, in clock time, if it was made along another route before."""
+        self.prepare: Callable[[OutboundCall], object] | None = prepare
+        """Is given each call when it is made, before anything can have come for it."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 

@@ -31,7 +31,7 @@ from ._server_peers import ServerPeers
 from ._service_table import ServiceTable
 from ._sharding import RpcShards
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
-from .formats import get_format
+from .formats import RpcFormat, get_format
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
@@ -101,8 +101,9 @@ class RpcHub:
         self.network: Network = get_network(transport) if transport is None or isinstance(transport, str) else transport
         self.ssl: SSLContext | None = ssl
         """How clients of this hub verify servers."""
-        self._client_format = get_format(format)
-        self.table: ServiceTable = ServiceTable(self, self._client_format, self.kind_of)
+        self.client_format: RpcFormat = get_format(format)
+        """What its clients speak."""
+        self.table: ServiceTable = ServiceTable(self, self.client_format, self.kind_of)
         """What this hub serves, and who takes its messages."""
         self.inbound: Pipeline[InboundContext] = Pipeline(self._handle)
         """What calls go through before they are handled."""
@@ -331,7 +332,7 @@ class RpcHub:
         """Decide about a client that wants to connect; for transports."""
         if self.is_closed:
             return Rejection("The server is shutting down.", 503)
-        return self.clients.accept(request, self._client_format.key)
+        return self.clients.accept(request, self.client_format.key)
 
     async def aclose(self, *, drain_timeout: float | None = None) -> None:
         """Close servers, connections and peers.
@@ -365,7 +366,7 @@ class RpcHub:
         """Return a new peer for a URL, which starts to connect."""
         check_url(url, self.network.schemes)
         self._check_open()
-        peer = self._client_peers[url] = RpcClientPeer(self, url, self._client_format)
+        peer = self._client_peers[url] = RpcClientPeer(self, url, self.client_format)
         return peer
 
     @property
@@ -445,6 +446,8 @@ async def _send(context: OutboundContext) -> Any:
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
     call = peer.start(method, context.arguments, headers, started_at=context.started_at)
+    if context.prepare is not None:
+        context.prepare(call)
     earlier, context.call = context.call, call
     # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
     if earlier is not None and earlier.future.done():

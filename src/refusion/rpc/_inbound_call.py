@@ -9,6 +9,7 @@ from ._call_context import InboundContext, set_headers
 from ._errors import RpcOverloaded
 from ._tracing import set_trace
 from .protocol._calls import CallStage
+from .protocol._content_hash import HASH_HEADER
 from .protocol._message import RpcMessage
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class InboundCall:
         "call_type",
         "id",
         "is_cancelled",
+        "known_hash",
         "message",
         "method",
         "peer",
@@ -50,6 +52,8 @@ class InboundCall:
         self.served: ServedMethod = served
         self.size: int = len(message.args)
         """How many bytes its arguments have."""
+        self.known_hash: str | None = dict(message.headers).get(HASH_HEADER) if message.headers else None
+        """The content hash of the result that the caller has from before, if it asks for hashes."""
         self.reply: RpcMessage | None = None
         """The answer, once there is one, if it may be asked for again."""
         self.is_cancelled: bool = False
@@ -129,7 +133,7 @@ class InboundCall:
                     handler=self.run_method,
                 )
                 result = await peer.hub.invoke(context)
-            reply = None if self.is_cancelled else ok_answer(peer, served.definition, self.id, result)
+            reply = None if self.is_cancelled else self._ok_answer(result)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -147,6 +151,9 @@ class InboundCall:
         self.keep(reply, result)
         peer.post(reply)
         self.replied()
+
+    def _ok_answer(self, result: Any) -> RpcMessage | None:
+        return ok_answer(self.peer, self.definition, self.id, result, self.known_hash)
 
     def _take_message(self) -> RpcMessage:
         # A call may be open for long after it was answered; what it came with is needed once.

@@ -73,6 +73,11 @@ class OutboundCall:
         self._timers: tuple[TimerHandle, ...] = ()
 
     @property
+    def awaits_connection(self) -> bool:
+        """Whether it waits for another link when there is none before it was sent."""
+        return RpcExecutionMode.AWAIT_CONNECTION in self.method.mode
+
+    @property
     def message(self) -> RpcMessage:
         """What is sent; the same each time, so that the other side can tell a repetition.
 

@@ -504,7 +504,7 @@ class RpcPeer:
         for call in self.outbound.link_lost():
             call.fail(RpcDisconnected(f"the connection broke during {call.method.full_name}"))
         for call in list(self._waiting.values()):
-            if RpcExecutionMode.AWAIT_CONNECTION not in call.method.mode and not call.is_sent:
+            if not call.awaits_connection and not call.is_sent:
                 call.fail(
                     RpcDisconnected(
                         f"{call.method.full_name} wasn't sent before the connection broke, and it waits for no other"

@@ -1,0 +1,35 @@
+"""Replicas that are served while their server can't be asked, until it can."""
+
+from typing import Any, final
+from weakref import WeakKeyDictionary, WeakSet
+
+from refusion.compute import Computed, InvalidationSource
+from refusion.rpc import RpcClientPeer
+
+__all__ = ["StaleReplicas"]
+
+_BACK = InvalidationSource("its server can be asked again")
+
+
+@final
+class StaleReplicas:
+    """Invalidates replicas with values of before an outage when that is over, so that they are asked for anew."""
+
+    def __init__(self) -> None:
+        self._by_peer: WeakKeyDictionary[RpcClientPeer, WeakSet[Computed[Any]]] = WeakKeyDictionary()
+
+    def add(self, replica: Computed[Any], peer: RpcClientPeer) -> None:
+        """Invalidate a replica when there is a link again, or there won't be one any more."""
+        replicas = self._by_peer.get(peer)
+        if replicas is None:
+            replicas = self._by_peer[peer] = WeakSet()
+            peer.spawn(self._wait(peer), name="end of an outage")
+        replicas.add(replica)
+
+    async def _wait(self, peer: RpcClientPeer) -> None:
+        try:
+            while not peer.is_connected and not peer.is_closing:
+                await peer.wait_state_change()
+        finally:
+            for replica in list(self._by_peer.pop(peer, ())):
+                replica.invalidate(immediately=True, source=_BACK)

@@ -1,0 +1,89 @@
+"""Which replicas are unsynchronized: served from a cache, and not confirmed by their server yet."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from refusion._aio._signal import Signal
+from refusion.compute import Computed
+from refusion.rpc import RpcClientPeer
+
+__all__ = ["ReplicaSource", "Synchronization", "Synchronizations", "wait_first"]
+
+
+@final
+class Synchronization:
+    """The wait for the server's word about one call; all replicas that are served for it until then share it."""
+
+    __slots__ = ("__weakref__", "done", "is_delayed", "peer")
+
+    def __init__(self, peer: RpcClientPeer) -> None:
+        self.peer: RpcClientPeer = peer
+        """Who is to say it."""
+        self.is_delayed: bool = False
+        """Whether it isn't asked at once."""
+        self.done: Signal = Signal()
+
+
+class ReplicaSource(ABC):
+    """A compute function whose results are replicas."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def synchronization_of(self, replica: Computed[Any]) -> Synchronization | None:
+        """Return what an unsynchronized replica waits for; None if it is synchronized."""
+
+
+@final
+class Synchronizations:
+    """The unsynchronized replicas of one hub. Changed in the loop of the hub, read in any thread."""
+
+    def __init__(self, *, are_delayed: bool) -> None:
+        self._are_delayed = are_delayed
+        self._by_key: WeakValueDictionary[bytes, Synchronization] = WeakValueDictionary()
+        self._by_replica: WeakKeyDictionary[Computed[Any], Synchronization] = WeakKeyDictionary()
+
+    def __iter__(self) -> Iterator[tuple[Computed[Any], Synchronization]]:
+        """Iterate over those that are consistent, so that they are what callers get."""
+        for replica, synchronization in list(self._by_replica.items()):
+            if replica.is_consistent and not synchronization.done.is_set:
+                yield replica, synchronization
+
+    def begin(self, key: bytes, replica: Computed[Any], peer: RpcClientPeer) -> None:
+        """Note that a replica isn't confirmed yet."""
+        synchronization = self._by_key.get(key)
+        if synchronization is None:
+            synchronization = self._by_key[key] = Synchronization(peer)
+        synchronization.peer = peer
+        synchronization.is_delayed = self._are_delayed
+        self._by_replica[replica] = synchronization
+
+    def end(self, key: bytes) -> None:
+        """Note that the server has said what is true: replicas that were shown until then are synchronized."""
+        synchronization = self._by_key.pop(key, None)
+        if synchronization is not None:
+            synchronization.done.set()
+
+    def find(self, replica: Computed[Any]) -> Synchronization | None:
+        """Return what an unsynchronized replica waits for; None if it is synchronized."""
+        synchronization = self._by_replica.get(replica)
+        return None if synchronization is None or synchronization.done.is_set else synchronization
+
+    async def wait(self) -> None:
+        """Wait until none of those replicas that are unsynchronized now is served unconfirmed any more."""
+        for replica, synchronization in list(self):
+            await wait_first(synchronization.done.wait(), replica.wait_invalidated())
+
+
+async def wait_first(*waits: Any) -> None:
+    """Wait until one of several things has happened; cancelling leaves nothing behind."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
