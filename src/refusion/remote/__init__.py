@@ -1,3 +1,7 @@
 """Where computing and calling meet: compute services that are used from other processes."""
 
+from ._cache import CachedValue as CachedValue
+from ._cache import ClientCache as ClientCache
+from ._memory_cache import MemoryCache as MemoryCache
+from ._synchronizer import Synchronizer as Synchronizer
 from ._hub import FusionHub as FusionHub

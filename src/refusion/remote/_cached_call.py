@@ -1,6 +1,7 @@
 """A call whose result is known from before, or will be."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from refusion.compute import Computed
@@ -112,5 +113,5 @@ class CachedCall:
 
     def _tie(self, replica: Computed[Any], known: KnownValue | None) -> None:
         if known is not None:
-            replica.on_invalidated(lambda _: self._known_values.outdate(self._key, known))
+            replica.on_invalidated(partial(self._known_values.outdate, self._key, known))
         follow(self.route, replica)

@@ -83,8 +83,8 @@ class KnownValues:
         """Return a value that was invalidated since it came, until there is another one."""
         return self._outdated.get(key)
 
-    def outdate(self, key: bytes, known: KnownValue) -> None:
-        """Remember that a value was invalidated; may be called in any thread."""
+    def outdate(self, key: bytes, known: KnownValue, replica: object = None) -> None:
+        """Remember that a value was invalidated, together with the replica that had it; may be called in any thread."""
         with self._lock:
             self._outdated[key] = known
             self._outdated.move_to_end(key)

@@ -3,13 +3,14 @@
 import asyncio
 import weakref
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from refusion._base._logging import log_failure, logger
 from refusion.compute import Computed, InvalidationSource
 from refusion.compute._async_method import AsyncMethod
 
-from ._attempt import Attempt
+from ._attempt import UNANSWERED, Attempt
 from ._cached_call import CachedCall
 from ._known_values import KnownValue
 
@@ -41,26 +42,30 @@ class Refresh:
         replica = self._replica()
         assert replica is not None  # noqa: S101  # its computation has started this
         peer = self._call.peer
-        task = peer.spawn(self._run(), name="refresh a replica", context=Context())
         loop = peer.loop
+        running = peer.spawn(self._run(), name="refresh a replica", context=Context())
+        task = weakref.ref(running)
+
+        def cancel() -> None:
+            pending = task()
+            if pending is not None:
+                pending.cancel()
 
         def stop(_: object) -> None:
-            # May be called in any thread, at any time.
+            # May be called in any thread, at any time; what it refers to lives as long as the replica.
             if not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(cancel)
 
-        unsubscribe = replica.on_invalidated(stop)
+        replica.on_invalidated(stop)
         finalizer = weakref.finalize(replica, stop, None)
         finalizer.atexit = False
+        running.add_done_callback(partial(self._ended, finalizer))
 
-        def ended(task: asyncio.Task[bool]) -> None:
-            unsubscribe()
-            finalizer.detach()
-            unconfirmed = self._replica()
-            if unconfirmed is not None and (task.cancelled() or not task.result()):
-                unconfirmed.invalidate(immediately=True, source=_UNCONFIRMED)
-
-        task.add_done_callback(ended)
+    def _ended(self, finalizer: "weakref.finalize[Any, Any]", task: asyncio.Task[bool]) -> None:
+        finalizer.detach()
+        replica = self._replica()
+        if replica is not None and (task.cancelled() or not task.result()):
+            replica.invalidate(immediately=True, source=_UNCONFIRMED)
 
     async def _run(self) -> bool:
         """Settle what becomes of the replica; returns False if there was no answer."""
@@ -84,6 +89,8 @@ class Refresh:
         attempt = call.attempt(self._known, may_fall_back=False)
         try:
             value = await attempt.run()
+        except UNANSWERED:
+            raise
         except Exception as error:
             if not call.refute(attempt):
                 raise

@@ -77,7 +77,7 @@ class Synchronizer:
 
     def is_synchronized(self, computed: Computed[Any]) -> bool:
         """Tell whether a computed, and all that it was made from, is synchronized."""
-        return self.assumes_always or next(self._waits(computed), None) is None
+        return next(self._waits(computed), None) is None
 
     async def wait_synchronized(self, computed: Computed[Any]) -> None:
         """Wait until a computed is synchronized, or was invalidated and so never will be.
@@ -114,16 +114,16 @@ class Synchronizer:
     ) -> Iterator[Callable[[], Coroutine[Any, Any, object]]]:
         """Yield what has to be waited for, by walking through all that a computed was made from."""
         seen = {computed}
-        found = [computed]
+        found = [] if self.assumes_always else [computed]
         while found:
             current = found.pop()
             function = current._function
             if isinstance(function, ComputedState):
-                function = cast(ComputedState[Any], function)
-                if function.snapshot.is_initial and not function.is_closed:
-                    yield function.when_first_updated
+                state = cast("ComputedState[Any]", function)  # type: ignore[redundant-cast]  # pyright needs it
+                if state.snapshot.is_initial and not state.is_closed:
+                    yield state.when_first_updated
                     continue
-                current = function.computed
+                current = state.computed
             if isinstance(function, ReplicaSource):
                 synchronization = function.synchronization_of(current)
                 if self._counts(synchronization) and (current.is_consistent or not only_consistent):

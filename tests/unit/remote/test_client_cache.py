@@ -1,0 +1,479 @@
+"""What clients with a cache show before, and after, their server has answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from refusion import Computed, ComputedState, FixedDelayer, collect, compute_method
+from refusion.remote import CachedValue, MemoryCache, Synchronizer
+from refusion.rpc import MethodDefinition, OutboundContext, Proceed
+from refusion.rpc.protocol import RpcMessage
+from refusion.rpc.transports.memory import Direction, Fault
+from refusion.testing import VirtualClock, settle
+
+from .cached_stage import CachedStage
+from .stage import URL, CounterApi
+
+PRECISE = Synchronizer.PRECISE
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[CachedStage]:
+    with VirtualClock() as clock:
+        stage = CachedStage(clock)
+        await stage.start_server()
+        yield stage
+        await stage.aclose()
+        collect()
+
+
+async def remembered(stage: CachedStage, **values: int) -> None:
+    """Let a first client learn these values, and leave."""
+    stage.values.update(values)
+    first = await stage.open_online_client()
+    for key in values:
+        await first.get(key)
+    await stage.hub.aclose()
+
+
+async def test_what_is_not_in_the_cache_is_fetched_and_synchronized_from_birth(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    assert PRECISE.is_synchronized(replica)
+    assert len(stage.cache) == 1
+
+
+async def test_a_cached_value_is_shown_at_once_and_confirmed_by_a_match(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    assert replica.value == 1
+    assert not PRECISE.is_synchronized(replica)
+
+    await settle()
+
+    assert replica.is_consistent
+    assert PRECISE.is_synchronized(replica)
+    assert await stage.replica("a") is replica
+    assert stage.peer.call_count == 1
+    stage.service.change("a", 2)
+    await settle()
+    assert replica.is_invalidated
+
+
+async def test_an_unchanged_value_costs_a_header_in_place_of_a_payload(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    answers: list[bytes] = []
+    await stage.open_online_client()
+
+    def watch(way: Direction, frame: Any) -> None:
+        if way is Direction.TO_CLIENT:
+            answers.append(bytes(frame))
+
+    stage.network.fault = watch
+    await stage.replica("a")
+    await settle()
+    format_ = stage.peer.format
+    (answer,) = format_.read(answers[0], stage.hub.table.names).messages
+    assert answer == RpcMessage("$sys.M:0", 1)
+
+
+async def test_a_changed_value_takes_the_place_of_the_cached_one(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.values["a"] = 2
+    stage.service.get.invalidate("a")
+    await stage.open_online_client()
+    shown = await stage.replica("a")
+    assert shown.value == 1
+
+    await settle()
+
+    assert shown.is_invalidated
+    assert PRECISE.is_synchronized(shown)
+    fresh = stage.client.get.existing("a")
+    assert fresh is not None
+    assert fresh.is_consistent
+    assert fresh.value == 2
+    assert await stage.replica("a") is fresh
+    assert PRECISE.is_synchronized(fresh)
+    assert stage.peer.call_count == 1
+    assert stage.reads == ["a", "a"]
+
+
+async def test_the_successor_of_a_cached_value_releases_its_call_when_it_is_invalidated(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.service.change("a", 2)
+    await stage.open_online_client()
+    await stage.replica("a")
+    await settle()
+    fresh = await stage.replica("a")
+    assert stage.open_calls == (1, 1)
+    fresh.invalidate()
+    await settle()
+    assert stage.open_calls == (0, 0)
+
+
+async def test_what_is_built_on_a_cached_value_follows_when_that_is_replaced(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.service.change("a", 2)
+    client = await stage.open_online_client()
+
+    class Local:
+        @compute_method
+        async def doubled(self, key: str) -> int:
+            return 2 * await client.get(key)
+
+    local = Local()
+    computed = await local.doubled.capture("a")
+    assert computed.value == 2
+    assert not PRECISE.is_synchronized(computed)
+    await settle()
+    assert computed.is_invalidated
+    assert await local.doubled("a") == 4
+
+
+async def test_a_client_starts_without_any_network_and_shows_what_it_knew(stage: CachedStage) -> None:
+    await remembered(stage, a=1, b=2)
+    await stage.stop_server()
+    stage.network.is_refusing = True
+    client = stage.open_client()
+    assert [await client.get("a"), await client.get("b")] == [1, 2]
+    replica = await stage.replica("a")
+    await stage.clock.advance(300)
+    assert replica.is_consistent
+    assert not PRECISE.is_synchronized(replica)
+
+    stage.service.change("a", 5)
+    await stage.start_server()
+    await stage.reconnect()
+    await stage.hub.synchronized()
+    assert replica.is_invalidated
+    assert await client.get("a") == 5
+    assert await client.get("b") == 2
+
+
+async def test_what_was_never_known_waits_for_the_network(stage: CachedStage) -> None:
+    stage.network.is_refusing = True
+    client = stage.open_client()
+    call = asyncio.create_task(client.get("a"))
+    await stage.clock.advance(100)
+    assert not call.done()
+    await stage.reconnect()
+    assert await call == 0
+
+
+async def test_a_state_shows_the_cached_value_and_then_the_true_one(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.service.change("a", 2)
+    client = stage.open_client()
+    seen: list[int] = []
+    async with ComputedState(lambda: client.get("a"), update_delayer=FixedDelayer(0)) as state:
+        state.on_updated(lambda state: seen.append(state.value))
+        await stage.clock.advance(1)
+    assert seen == [1, 2]
+
+
+async def test_an_invalidated_value_is_fetched_and_not_shown_again(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    await stage.replica("a")
+    stage.service.change("a", 3)
+    await settle()
+    replica = await stage.replica("a")
+    assert replica.value == 3
+    assert PRECISE.is_synchronized(replica)
+
+
+async def test_after_a_restart_of_the_server_values_that_are_the_same_are_matched(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+    stage.values["a"] = 7
+    replica = await stage.replica("a")
+    await stage.restart_server()
+    await stage.reconnect()
+    assert replica.is_invalidated
+    sent: list[Any] = []
+    stage.network.fault = lambda way, frame: sent.append((way, bytes(frame)))
+    assert await client.get("a") == 7
+    answers = [frame for way, frame in sent if way is Direction.TO_CLIENT]
+    (answer,) = stage.peer.format.read(answers[0], stage.hub.table.names).messages
+    assert answer.method == "$sys.M:0"
+
+
+async def test_during_an_outage_an_invalidated_value_is_shown_again_until_its_end(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    stage.values["a"] = 1
+    first = await stage.replica("a")
+    await stage.cut()
+    first.invalidate()
+    second = await stage.replica("a")
+    assert second.value == 1
+    assert not PRECISE.is_synchronized(second)
+    second.invalidate()
+    third = await stage.replica("a")
+    assert third.value == 1
+    stage.service.change("a", 2)
+
+    await stage.reconnect()
+
+    assert third.is_invalidated
+    assert str(third.invalidation_source) == "its server can be asked again"
+    assert (await stage.replica("a")).value == 2
+    assert all(map(PRECISE.is_synchronized, (second, third)))
+
+
+async def test_a_connection_that_breaks_during_a_call_shows_the_value_of_before(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    stage.values["a"] = 1
+    await stage.replica("a")
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.change("a", 2)
+    await settle()
+    call = asyncio.create_task(stage.replica("a"))
+    await settle()
+    assert not call.done()
+
+    await stage.cut()
+    shown = await call
+    assert shown.value == 1
+    assert not PRECISE.is_synchronized(shown)
+
+    stage.service.gates.pop("a").set()
+    await stage.reconnect()
+    assert shown.is_invalidated
+    assert (await stage.replica("a")).value == 2
+    assert PRECISE.is_synchronized(shown)
+    assert stage.open_calls == (1, 1)
+
+
+async def test_an_error_of_the_server_wipes_what_is_cached(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.service.fail_with["a"] = KeyError("gone")
+    stage.service.get.invalidate("a")
+    await stage.open_online_client()
+    shown = await stage.replica("a")
+    assert shown.value == 1
+    await settle()
+    assert shown.is_invalidated
+    assert len(stage.cache) == 0
+    replica = await stage.replica("a")
+    assert isinstance(replica.error, KeyError)
+    assert PRECISE.is_synchronized(replica)
+    assert stage.peer.call_count == 1
+
+
+async def test_a_question_that_gets_no_answer_leaves_the_cache_as_it_is(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.cut()
+    stage.open_client()
+    replica = await stage.replica("a")
+    await settle()
+    await stage.hub.aclose()
+    assert replica.is_invalidated
+    assert len(stage.cache) == 1
+
+
+async def test_a_cancellation_by_the_server_invalidates_what_was_shown(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    stage.service.fail_with["a"] = asyncio.CancelledError()
+    stage.service.get.invalidate("a")
+    await stage.open_online_client()
+    shown = await stage.replica("a")
+    await stage.clock.advance(30)
+    assert shown.is_invalidated
+    assert len(stage.cache) == 1
+    del stage.service.fail_with["a"]
+    assert (await stage.replica("a")).value == 1
+
+
+async def test_asking_about_a_cached_value_does_not_end_with_its_caller(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.cut()
+    client = stage.open_client()
+    call = asyncio.create_task(client.get.capture("a"))
+    replica = await call
+    del call
+    await stage.reconnect()
+    assert PRECISE.is_synchronized(replica)
+
+
+async def test_asking_about_a_cached_value_ends_when_nobody_has_it_any_more(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.cut()
+    await stage.open_client().get("a")
+    await settle()
+    assert len(stage.peer.outbound) == 1
+    await stage.clock.advance(100)
+    collect()
+    await settle()
+    assert len(stage.peer.outbound) == 0
+
+
+async def test_an_invalidation_that_overtakes_the_answer_about_a_cached_value_makes_it_be_fetched_again(
+    stage: CachedStage,
+) -> None:
+    await remembered(stage, a=1)
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.get.invalidate("a")
+    await stage.open_online_client()
+    shown = await stage.replica("a")
+    await settle()
+    stage.server.server_peers[-1].post(RpcMessage("$sys-c.Invalidate:0", 1))
+    await settle()
+    assert shown.is_invalidated
+    stage.service.gates.pop("a").set()
+    assert (await stage.replica("a")).value == 1
+
+
+async def test_a_match_without_anything_cached_is_an_error_of_that_call(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    stage.service.gates["a"] = asyncio.Event()
+    call = asyncio.create_task(stage.replica("a"))
+    await settle()
+    stage.server.server_peers[-1].post(RpcMessage("$sys.M:0", 1))
+    assert "nothing is cached" in str((await call).error)
+
+
+async def test_a_lost_match_is_told_again(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.open_online_client()
+    stage.network.fault = lambda way, _: Fault.LOSE_AND_CUT if way is Direction.TO_CLIENT else None
+    shown = await stage.replica("a")
+    await settle()
+    stage.network.fault = lambda *_: None
+    await stage.reconnect()
+    assert shown.is_consistent
+    assert PRECISE.is_synchronized(shown)
+    assert stage.reads == ["a"]
+
+
+async def test_a_method_may_stay_out_of_the_cache(stage: CachedStage) -> None:
+    class Secrets:
+        @compute_method(client_cache=False)
+        async def get(self, key: str) -> int:
+            raise NotImplementedError
+
+    class SecretService(Secrets):
+        @compute_method
+        async def get(self, key: str) -> int:
+            return 42
+
+    stage.server.add_service(Secrets, SecretService())
+    await stage.open_online_client()
+    assert await stage.hub.client(Secrets, URL).get("a") == 42
+    assert len(stage.cache) == 0
+
+
+async def test_a_refresh_delayer_postpones_the_question(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    asked: list[tuple[str, Sequence[Any]]] = []
+
+    async def delay(method: MethodDefinition, values: Sequence[Any]) -> None:
+        asked.append((method.full_name, values))
+        await stage.clock.sleep(10)
+
+    await stage.open_online_client(refresh_delayer=delay)
+    replica = await stage.replica("a")
+    await stage.clock.advance(9)
+    assert asked == [("CounterApi.get", ("a",))]
+    assert not PRECISE.is_synchronized(replica)
+    await stage.clock.advance(2)
+    assert PRECISE.is_synchronized(replica)
+
+
+async def test_a_refresh_delayer_that_fails_delays_nothing(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+
+    async def delay(method: MethodDefinition, values: Sequence[Any]) -> None:
+        raise RuntimeError("no")
+
+    await stage.open_online_client(refresh_delayer=delay)
+    replica = await stage.replica("a")
+    await settle()
+    assert PRECISE.is_synchronized(replica)
+
+
+class FailingCache(MemoryCache):
+    def __init__(self, *failing: str) -> None:
+        super().__init__()
+        self.failing = failing
+
+    async def open(self, version: str) -> None:
+        if "open" in self.failing:
+            raise OSError("the disk is gone")
+        await super().open(version)
+
+    async def get(self, key: bytes) -> CachedValue | None:
+        if "get" in self.failing:
+            raise OSError("unreadable")
+        return await super().get(key)
+
+    def set(self, key: bytes, value: CachedValue) -> None:
+        if "set" in self.failing:
+            raise OSError("full")
+        super().set(key, value)
+
+
+@pytest.mark.parametrize("failing", ["open", "get", "set"])
+async def test_a_cache_that_fails_is_as_good_as_none(stage: CachedStage, failing: str) -> None:
+    stage.cache = FailingCache(failing)
+    client = await stage.open_online_client()
+    assert await client.get("a") == 0
+    stage.service.change("a", 1)
+    await settle()
+    assert await client.get("a") == 1
+
+
+async def test_a_cached_value_of_another_type_is_a_miss(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    (key,) = stage.cache.keys()
+    stage.cache.set(key, CachedValue(b"\xa3abc", "x"))
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    assert replica.value == 1
+    assert PRECISE.is_synchronized(replica)
+
+
+async def test_values_of_different_servers_are_told_apart(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.open_online_client()
+    other = stage.hub.client(CounterApi, f"{URL}/?tenant=2")
+    replica = await other.get.capture("a")
+    assert PRECISE.is_synchronized(replica)
+    assert len(stage.cache) == 2
+    assert not any(b"tenant" in key for key in stage.cache.keys())  # noqa: SIM118  # it isn't a dict
+
+
+async def test_what_middleware_answers_is_not_cached(stage: CachedStage) -> None:
+    async def answer(call: OutboundContext, proceed: Proceed) -> Any:
+        return 99
+
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(answer)
+    assert (await stage.replica("a")).value == 99
+    assert len(stage.cache) == 0
+
+
+async def test_waiting_for_synchronization_ends_when_a_replica_is_not_shown_any_more(stage: CachedStage) -> None:
+    await remembered(stage, a=1)
+    await stage.cut()
+    stage.open_client()
+    replica: Computed[int] = await stage.replica("a")
+    wait = asyncio.create_task(stage.hub.synchronized())
+    await settle()
+    assert not wait.done()
+    replica.invalidate()
+    await settle()
+    assert wait.done()
+
+
+async def test_ten_thousand_cached_values_are_shown_and_confirmed(stage: CachedStage) -> None:
+    keys = [str(number) for number in range(10_000)]
+    await remembered(stage, **dict.fromkeys(keys, 1))
+    client = await stage.open_online_client()
+    assert await asyncio.gather(*[client.get(key) for key in keys]) == [1] * len(keys)
+    for _ in range(20):
+        await settle()
+    await stage.hub.synchronized()
+    assert stage.open_calls == (10_000, 10_000)
+    assert len(stage.reads) == 10_000

@@ -1,0 +1,250 @@
+"""Waiting until what came from a cache is known to be true."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from refusion import Computed, ComputedState, FixedDelayer, MutableState, collect, compute_method
+from refusion.remote import Synchronizer
+from refusion.testing import VirtualClock, settle
+
+from .cached_stage import CachedStage
+from .stage import CounterApi
+
+PRECISE, SAFE, NONE = Synchronizer.PRECISE, Synchronizer.SAFE, Synchronizer.NONE
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[CachedStage]:
+    """A server that has changed `a` from 1 to 2 since the cache was written; it answers when its gate opens."""
+    with VirtualClock() as clock:
+        stage = CachedStage(clock)
+        await stage.start_server()
+        stage.values.update(a=1, b=10)
+        first = await stage.open_online_client()
+        for key in "ab":
+            await first.get(key)
+        await stage.hub.aclose()
+        stage.service.gates["a"] = asyncio.Event()
+        stage.service.change("a", 2)
+        yield stage
+        await stage.aclose()
+        collect()
+
+
+def answer(stage: CachedStage) -> None:
+    stage.service.gates.pop("a").set()
+
+
+async def test_without_one_everything_is_synchronized(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    assert Synchronizer.current() is NONE
+    assert NONE.is_synchronized(replica)
+    assert await NONE.synchronize(replica) is replica
+    assert replica.value == 1
+
+
+async def test_a_precise_one_waits_for_the_servers_word_and_updates_once(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    wait = asyncio.create_task(PRECISE.synchronize(replica))
+    await stage.clock.advance(1_000)
+    assert not wait.done()
+    answer(stage)
+    assert (await wait).value == 2
+    assert stage.peer.call_count == 1
+
+
+async def test_a_safe_one_gives_up_after_five_seconds(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    wait = asyncio.create_task(SAFE.synchronize(replica))
+    await stage.clock.advance(4.9)
+    assert not wait.done()
+    await stage.clock.advance(0.2)
+    assert (await wait) is replica
+
+
+async def test_a_safe_one_does_not_wait_without_a_link(stage: CachedStage) -> None:
+    stage.network.is_refusing = True
+    stage.open_client()
+    replica = await stage.replica("a")
+    assert SAFE.is_synchronized(replica)
+    assert not PRECISE.is_synchronized(replica)
+    assert await SAFE.synchronize(replica) is replica
+
+
+async def test_a_safe_one_does_not_wait_for_what_is_not_asked_at_once(stage: CachedStage) -> None:
+    async def delay(*_: object) -> None:
+        await stage.clock.sleep(60)
+
+    await stage.open_online_client(refresh_delayer=delay)
+    replica = await stage.replica("a")
+    assert SAFE.is_synchronized(replica)
+    assert not PRECISE.is_synchronized(replica)
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+@pytest.mark.parametrize("assumes_when_disconnected", [False, True])
+@pytest.mark.parametrize("max_wait", [0.0, 3.0, None])
+async def test_inside_of_its_scope_calls_return_what_is_synchronized(
+    stage: CachedStage, is_connected: bool, assumes_when_disconnected: bool, max_wait: float | None
+) -> None:
+    synchronizer = Synchronizer(assumes_when_disconnected=assumes_when_disconnected, max_wait=max_wait)
+    if is_connected:
+        await stage.open_online_client()
+    else:
+        stage.network.is_refusing = True
+        stage.open_client()
+    with synchronizer.activate():
+        call = asyncio.create_task(stage.replica("a"))
+    await settle()
+    answer(stage)
+    assert call.done() == (max_wait == 0.0 or (assumes_when_disconnected and not is_connected))
+
+    if is_connected:
+        await settle()
+    else:
+        stage.network.is_refusing = False
+        await stage.clock.advance(2)
+    is_fresh = not (max_wait == 0.0 or (assumes_when_disconnected and not is_connected))
+    assert (await call).value == (2 if is_fresh else 1)
+
+
+async def test_plain_calls_in_a_scope_wait_too_and_become_dependencies(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+    assert await client.get("a") == 1
+
+    class Local:
+        @compute_method
+        async def doubled(self) -> int:
+            return 2 * await client.get("a")
+
+    with PRECISE.activate():
+        value = asyncio.create_task(client.get("a"))
+        doubled = asyncio.create_task(Local().doubled.capture())
+        await settle()
+        assert not value.done()
+        answer(stage)
+        assert await value == 2
+    computed = await doubled
+    assert (computed.value, computed.is_consistent) == (4, True)
+    stage.service.change("a", 3)
+    await settle()
+    assert computed.is_invalidated
+
+
+async def test_scopes_nest_and_end(stage: CachedStage) -> None:
+    with PRECISE.activate():
+        with SAFE.activate():
+            assert Synchronizer.current() is SAFE
+        assert Synchronizer.current() is PRECISE
+    assert Synchronizer.current() is NONE
+
+
+async def test_looking_up_and_invalidating_in_a_scope_do_not_wait(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+    replica = await stage.replica("a")
+    with PRECISE.activate():
+        assert Computed.existing(client.get, "a") is replica
+        assert client.get.existing("a") is replica
+
+
+async def test_what_is_computed_from_others_is_synchronized_with_the_last_of_them(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+
+    class Local:
+        @compute_method
+        async def inner(self, key: str) -> int:
+            return await client.get(key)
+
+        @compute_method
+        async def total(self) -> int:
+            return await self.inner("a") + await self.inner("b")
+
+    local = Local()
+    computed = await local.total.capture()
+    assert computed.value == 11
+    wait = asyncio.create_task(PRECISE.synchronize(computed))
+    await settle()
+    assert not wait.done()
+    answer(stage)
+    assert (await wait).value == 12
+
+
+async def test_a_long_chain_is_looked_through(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+
+    class Chain:
+        @compute_method
+        async def link(self, number: int) -> int:
+            return await (client.get("a") if number == 0 else self.link(number - 1))
+
+    computed = await Chain().link.capture(3_000)
+    assert not PRECISE.is_synchronized(computed)
+
+
+async def test_a_consolidated_value_is_synchronized_with_what_it_was_made_from(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+
+    class Local:
+        @compute_method(consolidation_delay=0)
+        async def is_small(self) -> bool:
+            return await client.get("a") < 100
+
+    computed = await Local().is_small.capture()
+    assert not PRECISE.is_synchronized(computed)
+    answer(stage)
+    await stage.clock.advance(1)
+    assert computed.is_consistent
+    assert PRECISE.is_synchronized(computed)
+
+
+async def test_a_mutable_state_always_is_and_a_computed_state_after_its_first_update(stage: CachedStage) -> None:
+    client: CounterApi = await stage.open_online_client()
+    assert PRECISE.is_synchronized(MutableState(1).computed)
+    async with ComputedState(lambda: client.get("a"), update_delayer=FixedDelayer(0)) as state:
+        computed = state.computed
+        assert not PRECISE.is_synchronized(computed)
+        wait = asyncio.create_task(PRECISE.synchronize(computed))
+        await settle()
+        assert state.value == 1
+        assert not wait.done()
+        answer(stage)
+        assert (await wait).value == 2
+
+
+async def test_cancelling_the_wait_leaves_nothing_behind(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    await settle()
+    before = asyncio.all_tasks()
+    wait = asyncio.create_task(PRECISE.synchronize(replica))
+    await settle()
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_failed_update_is_returned_as_an_error(stage: CachedStage) -> None:
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    stage.service.fail_with["a"] = KeyError("a")
+    answer(stage)
+    computed = await PRECISE.synchronize(replica)
+    assert isinstance(computed.error, KeyError)
+
+
+async def test_the_hub_is_synchronized_when_all_that_was_shown_is(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+    await stage.hub.synchronized()
+    assert await client.get("a") + await client.get("b") == 11
+    wait = asyncio.create_task(stage.hub.synchronized())
+    await settle()
+    assert not wait.done()
+    answer(stage)
+    await wait
+    assert await client.get("a") == 2
