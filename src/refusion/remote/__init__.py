@@ -2,6 +2,6 @@
 
 from ._cache import CachedValue as CachedValue
 from ._cache import ClientCache as ClientCache
+from ._hub import FusionHub as FusionHub
 from ._memory_cache import MemoryCache as MemoryCache
 from ._synchronizer import Synchronizer as Synchronizer
-from ._hub import FusionHub as FusionHub

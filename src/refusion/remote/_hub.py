@@ -6,12 +6,22 @@ from ssl import SSLContext
 from typing import Any, TypeVar
 
 from refusion.compute import ComputeMethod
-from refusion.rpc import ErrorFilter, MethodDefinition, RpcContractError, RpcHub, RpcLimits, RpcPeer, RpcRouter
+from refusion.rpc import (
+    ErrorFilter,
+    MethodDefinition,
+    RpcContractError,
+    RpcHub,
+    RpcLimits,
+    RpcPeer,
+    RpcRouter,
+    ServiceDefinition,
+)
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
 from ._cache import ClientCache
 from ._compute_calls import ComputeCallKind
+from ._distributed import compute_entry_function
 from ._known_values import KnownValues
 from ._outbound_compute_call import COMPUTE_CALL_TYPE
 from ._replica_methods import replica_method
@@ -99,9 +109,16 @@ class FusionHub(RpcHub):
         """
         await self.synchronizations.wait()
 
-    def add_service(self, contract: type[C], implementation: C) -> None:
-        definition = self.table.define(contract)
-        definition.check_implementation(implementation)
+    def kind_of(self, attribute: Any) -> int:
+        return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
+
+    async def _close(self, drain_seconds: float) -> None:
+        await super()._close(drain_seconds)
+        if self.known_values is not None:
+            await self.known_values.aclose()
+
+    def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:
+        super()._check_implementation(definition, implementation)
         for method in definition.methods.values():
             attribute = inspect.getattr_static(type(implementation), method.name)
             if method.kind == COMPUTE_CALL_TYPE and not isinstance(attribute, ComputeMethod):
@@ -110,15 +127,11 @@ class FusionHub(RpcHub):
                     f"its {method.name} isn't a compute method, as {method.full_name} is; decorate it with "
                     "@compute_method, or let the class inherit from the contract",
                 )
-        super().add_service(contract, implementation)
 
-    def kind_of(self, attribute: Any) -> int:
-        return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
-
-    async def _close(self, drain_seconds: float) -> None:
-        await super()._close(drain_seconds)
-        if self.known_values is not None:
-            await self.known_values.aclose()
+    def _entry_attribute(self, method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
+        if method.kind == COMPUTE_CALL_TYPE:
+            return compute_entry_function(self, method, implementation, router)
+        return super()._entry_attribute(method, implementation, router)
 
     def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if method.kind == COMPUTE_CALL_TYPE:

@@ -1,4 +1,4 @@
-from ._cache import CachedValue, ClientCache
+from ._cache import ClientCache
 
 
 class MemoryCache(ClientCache):

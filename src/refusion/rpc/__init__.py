@@ -47,6 +47,7 @@ from ._limits import RpcCallTimeouts as RpcCallTimeouts
 from ._limits import RpcLimits as RpcLimits
 from ._outbound_call import OutboundCall as OutboundCall
 from ._peer import RpcPeer as RpcPeer
+from ._proxy_table import RpcPlace as RpcPlace
 from ._remote_stream import RpcStreamReader as RpcStreamReader
 from ._routes import LOCAL as LOCAL
 from ._routes import RpcLocal as RpcLocal
@@ -56,6 +57,7 @@ from ._routes import RpcRouter as RpcRouter
 from ._routes import RpcTarget as RpcTarget
 from ._served_method import ServedMethod as ServedMethod
 from ._server_peer import RpcServerPeer as RpcServerPeer
+from ._service_modes import RpcServiceMode as RpcServiceMode
 from ._sharding import RpcKey as RpcKey
 from ._sharding import RpcShards as RpcShards
 from ._sharding import route_by_hash as route_by_hash

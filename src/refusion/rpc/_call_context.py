@@ -22,6 +22,7 @@ __all__ = [
     "create_call_context",
     "current_headers",
     "current_peer",
+    "find_peer",
     "set_headers",
 ]
 
@@ -35,10 +36,15 @@ def current_peer() -> "RpcPeer":
     Raises:
         LookupError: If no call of a peer is being handled, as when it came by plain HTTP.
     """
-    peer = _current_peer.get()
+    peer = find_peer()
     if peer is None:
         raise LookupError("current_peer() is known only while a call of a peer is handled")
     return peer
+
+
+def find_peer() -> "RpcPeer | None":
+    """Return the peer whose call is being handled, if one is."""
+    return _current_peer.get()
 
 
 def current_headers() -> Headers:

@@ -23,13 +23,14 @@ from ._limits import RpcLimits
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function, routed_function
+from ._proxy_table import ProxyTable, RpcPlace
 from ._routed_calls import send_along
 from ._routed_peers import RoutedPeers
-from ._routes import RpcLocal, RpcRef, RpcRoute, RpcRouter, RpcTarget, check_url, fixed_router
+from ._routes import RpcLocal, RpcRoute, RpcRouter, check_url
 from ._server_peer import RpcServerPeer
 from ._server_peers import ServerPeers
+from ._service_modes import RpcServiceMode, entry_function
 from ._service_table import ServiceTable
-from ._sharding import RpcShards
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import RpcFormat, get_format
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
@@ -115,6 +116,7 @@ class RpcHub:
         self._client_peers: dict[str, RpcClientPeer] = {}
         self.clients: ServerPeers = ServerPeers(self)
         """The other sides of connections to this hub."""
+        self._proxies = ProxyTable(self, self._proxy_attribute)
         self._servers: list[Server] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
@@ -133,24 +135,59 @@ class RpcHub:
 
     # Services
 
-    def add_service(self, contract: type[C], implementation: C) -> None:
-        """Offer a service.
+    def add_service(
+        self,
+        contract: type[C],
+        implementation: C | None = None,
+        *,
+        mode: RpcServiceMode | str = RpcServiceMode.SERVER,
+        target: RpcPlace | None = None,
+    ) -> C:
+        """Add a service, and return what callers in this process use: `service` finds it, too.
+
+        Whoever is given that needn't know whether it is here or elsewhere.
 
         Args:
             contract: What is offered: a plain class whose public `async` methods can be called.
-            implementation: Who answers.
+            implementation: Who answers, if it is here. It may be a client of another hub's service: then this hub is
+                a gateway to that.
+            mode: Whether it is here and only for this process (`local`), for others, too (`server`), elsewhere
+                (`client`), or here and elsewhere, as a router says (`distributed`).
+            target: Where it is if it is elsewhere, as for `client`.
 
         Raises:
-            RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or the name
-                of the service is taken.
+            RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or there is a service
+                of this name already.
+            ValueError: If there is no such mode, or something is missing or superfluous in it.
         """
-        name = self.table.define(contract).name
-        if any(channel.name == name for channel in self.channels):
-            raise RpcContractError(contract.__qualname__, f"there is a channel named {name!r} already")
-        self.table.add(contract, implementation)
+        mode = RpcServiceMode(mode)
+        definition = self.table.define(contract)
+        if mode is RpcServiceMode.CLIENT:
+            if implementation is not None:
+                raise ValueError("a client has no implementation here; say where the service is: target=...")
+            client = self.client(contract, target)
+            self.table.add_known(definition, client)
+            return client
+        if implementation is None:
+            raise ValueError(f"a service in the mode {mode.value!r} needs an implementation")
+        if (target is None) == (mode is RpcServiceMode.DISTRIBUTED):
+            raise ValueError("a distributed service needs a target that says where each call goes; others have none")
+        self._check_implementation(definition, implementation)
+        if mode is RpcServiceMode.LOCAL:
+            self.table.add_known(definition, implementation)
+            return implementation
+        if any(channel.name == definition.name for channel in self.channels):
+            raise RpcContractError(contract.__qualname__, f"there is a channel named {definition.name!r} already")
+        if target is None:
+            self.table.add(definition, implementation)
+            return implementation
+        service: C = self._add_distributed(definition, implementation, target)
+        return service
 
-    def client(self, contract: type[C], peer: RpcTarget | RpcRef | RpcShards | RpcRouter | None = None) -> C:
+    def client(self, contract: type[C], peer: RpcPlace | None = None) -> C:
         """Return an object that looks like the contract and calls a service elsewhere.
+
+        For the same contract and place it is the same object while somebody has it, so that all share what it keeps.
 
         Args:
             contract: What is called.
@@ -162,22 +199,8 @@ class RpcHub:
             RpcContractError: If the contract can't be one.
             ValueError: If there is no peer to call.
         """
-        if peer is None:
-            if len(self._client_peers) != 1:
-                raise ValueError("say whom to call: hub.client(Contract, url)")
-            (peer,) = self._client_peers.values()
-        elif isinstance(peer, str):
-            peer = self.peer(peer)
-        elif isinstance(peer, RpcRef):
-            peer = fixed_router(peer)
-        elif isinstance(peer, RpcLocal):
-            peer = fixed_router(RpcRef(peer, is_fixed=True))
-        elif isinstance(peer, RpcShards):
-            peer = peer.router()
-        definition = self.table.define(contract)
-        attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
-        proxy: C = create_proxy(definition, peer, attributes)
-        return proxy
+        client: C = self._proxies.get(self.table.define(contract), peer or self._only_peer())
+        return client
 
     def kind_of(self, attribute: Any) -> int:
         """Return the call type that a method of a contract is called with; 0 for a regular call."""
@@ -398,12 +421,33 @@ class RpcHub:
         self.channels.add(channel)
 
     def service(self, contract: type[C]) -> C:
-        """Return the implementation that is served for a contract.
+        """Return what callers in this process use for a contract: what `add_service` has returned for it.
 
         Raises:
             RpcServiceNotFound: If there is none.
         """
         return self.table.implementation(contract)
+
+    def _only_peer(self) -> RpcClientPeer:
+        if len(self._client_peers) != 1:
+            raise ValueError("say whom to call: hub.client(Contract, url)")
+        (peer,) = self._client_peers.values()
+        return peer
+
+    def _add_distributed(self, definition: ServiceDefinition, implementation: Any, place: RpcPlace) -> Any:
+        router = self._proxies.router(place)
+        entries = {
+            method.name: self._entry_attribute(method, implementation, router) for method in definition.methods.values()
+        }
+        service = self._proxies.create(definition, router)
+        self.table.add(definition, create_proxy(definition, router, entries), service)
+        return service
+
+    def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:
+        definition.check_implementation(implementation)
+
+    def _entry_attribute(self, method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
+        return entry_function(self, method, implementation, router)
 
     def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
         if isinstance(target, RpcPeer):

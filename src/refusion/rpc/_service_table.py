@@ -31,6 +31,7 @@ class ServiceTable:
         self._kind_of = kind_of
         self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
+        self._known: dict[str, Any] = {}
         self._methods: dict[str, ServedMethod] = {}
         self._merged: dict[frozenset[tuple[str, str]], _MergedHandlers] = {}
         self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
@@ -59,23 +60,41 @@ class ServiceTable:
             self._definitions[contract] = definition
         return definition
 
-    def add(self, contract: type[Any], implementation: Any) -> None:
+    def add(self, definition: ServiceDefinition, implementation: Any, used: Any = None) -> None:
         """Offer a service.
 
+        Args:
+            definition: Its contract.
+            implementation: Who answers calls of other processes.
+            used: What callers in this process use, if that is something else.
+
         Raises:
-            RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or its name is taken.
+            RpcContractError: If its name is taken.
         """
-        definition = self.define(contract)
-        definition.check_implementation(implementation)
-        if definition.name in self._services:
-            raise RpcContractError(contract.__qualname__, f"there is a service named {definition.name!r} already")
+        self._check_free(definition)
         self._check_names(definition)
         self._services[definition.name] = (definition, implementation)
+        self._known[definition.name] = implementation if used is None else used
         for name, method in definition.methods.items():
             self._methods[name] = served = ServedMethod(self._hub, method, implementation)
             self.set_handler(name, served.receive)
             for known_as in all_legacy_wire_names(method):
                 self.names.add(known_as)
+
+    def add_known(self, definition: ServiceDefinition, used: Any) -> None:
+        """Let callers in this process find a service that isn't offered to others.
+
+        Raises:
+            RpcContractError: If its name is taken.
+        """
+        self._check_free(definition)
+        self._known[definition.name] = used
+
+    def _check_free(self, definition: ServiceDefinition) -> None:
+        if definition.name in self._known:
+            raise RpcContractError(
+                definition.contract.__qualname__, f"there is a service named {definition.name!r} already"
+            )
 
     def _check_names(self, definition: ServiceDefinition) -> None:
         """Refuse a method that would be called by the old name of another one."""
@@ -111,17 +130,17 @@ class ServiceTable:
                 del merged.all[name]
 
     def implementation(self, contract: type[C]) -> C:
-        """Return who answers the calls of a contract.
+        """Return what callers in this process use for a contract.
 
         Raises:
-            RpcServiceNotFound: If nobody does.
+            RpcServiceNotFound: If there is nothing.
         """
         definition = self.define(contract)
         try:
-            implementation: C = self._services[definition.name][1]
+            used: C = self._known[definition.name]
         except KeyError:
-            raise RpcServiceNotFound(definition.name, tuple(self._services)) from None
-        return implementation
+            raise RpcServiceNotFound(definition.name, tuple(self._known)) from None
+        return used
 
     def served(self, method: MethodDefinition) -> ServedMethod:
         """Return what answers the calls of a method.

@@ -1,0 +1,61 @@
+"""The clients of a hub: one for each contract and place, while somebody has it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+from weakref import WeakValueDictionary
+
+from ._contract import MethodDefinition, ServiceDefinition
+from ._peer import RpcPeer
+from ._proxy import create_proxy
+from ._routes import RpcLocal, RpcRef, RpcRouter, RpcTarget, fixed_router
+from ._sharding import RpcShards
+
+if TYPE_CHECKING:
+    from ._hub import RpcHub
+
+__all__ = ["ProxyAttribute", "ProxyTable", "RpcPlace"]
+
+RpcPlace: TypeAlias = RpcTarget | RpcRef | RpcShards | RpcRouter
+"""Where a service is: a target, or what says for each call which one."""
+
+ProxyAttribute: TypeAlias = Callable[[MethodDefinition, RpcPeer | RpcRouter], Any]
+"""Returns what a client has for a method, given whom it calls."""
+
+
+@final
+class ProxyTable:
+    """Makes clients, and shares them, so that all who call the same place share what a client keeps."""
+
+    def __init__(self, hub: "RpcHub", attribute: ProxyAttribute) -> None:
+        self._hub = hub
+        self._attribute = attribute
+        self._proxies: WeakValueDictionary[tuple[type[Any], object], Any] = WeakValueDictionary()
+
+    def get(self, definition: ServiceDefinition, place: RpcPlace) -> Any:
+        """Return the client of a contract at a place."""
+        place = self._hub.peer(place) if isinstance(place, str) else place
+        key = (definition.contract, place)
+        proxy = self._proxies.get(key)
+        if proxy is None:
+            proxy = self._proxies[key] = self.create(definition, self.target(place))
+        return proxy
+
+    def create(self, definition: ServiceDefinition, target: RpcPeer | RpcRouter) -> Any:
+        """Return a new client."""
+        attributes = {method.name: self._attribute(method, target) for method in definition.methods.values()}
+        return create_proxy(definition, target, attributes)
+
+    def target(self, place: RpcPlace) -> RpcPeer | RpcRouter:
+        """Return what clients call: a peer, or a router."""
+        if isinstance(place, str):
+            return self._hub.peer(place)
+        if isinstance(place, RpcRef):
+            return fixed_router(place)
+        if isinstance(place, RpcLocal):
+            return fixed_router(RpcRef(place, is_fixed=True))
+        return place.router() if isinstance(place, RpcShards) else place
+
+    def router(self, place: RpcPlace) -> RpcRouter:
+        """Return a router that says whom a client of the place calls."""
+        target = self.target(place)
+        return fixed_router(RpcRef(target, is_fixed=True)) if isinstance(target, RpcPeer) else target
