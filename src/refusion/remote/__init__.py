@@ -1,3 +1,8 @@
 """Where computing and calling meet: compute services that are used from other processes."""
 
+from ._cache import CachedValue as CachedValue
+from ._cache import ClientCache as ClientCache
+from ._flushing_cache import FlushingCache as FlushingCache
 from ._hub import FusionHub as FusionHub
+from ._memory_cache import MemoryCache as MemoryCache
+from ._sqlite_cache import SqliteCache as SqliteCache
