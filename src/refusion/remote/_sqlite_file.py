@@ -1,7 +1,8 @@
 """The SQLite file of a client cache: blocking code for one thread.
 
-Rows belong to a scope, and a scope to a version: another version begins a new scope under the same name, with a number
-that was never used before. So a process that still works with the old one finds nothing, and changes nothing.
+Rows belong to a scope, and a scope to a version. Another version, and a wipe, begin a new scope under the same name,
+with a number that was never used before. So nothing of the old one is found, whatever else has happened to the file;
+and a process that still works with it, under another version, changes nothing.
 
 A file that SQLite finds damaged, when it is opened or at any time later, is moved aside; what was to be done is done
 with a new one.
@@ -70,7 +71,7 @@ class SqliteFile:
         self._run(lambda db: self._write(db, values))
 
     def wipe(self) -> None:
-        self._run(lambda db: db.execute("DELETE FROM entries WHERE scope = ?", (self._scope_id,)))
+        self._run(self._wipe)
 
     def close(self) -> None:
         if self._db is not None and self._touched:
@@ -81,7 +82,7 @@ class SqliteFile:
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return work(self._connected())
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._bytes = self._entries = _UNKNOWN
             if not is_damage(error):
                 error.add_note(f"the file is {self._path}")
@@ -95,7 +96,7 @@ class SqliteFile:
             return None
         number, data, content_hash, checksum = row
         is_sound = isinstance(data, bytes) and isinstance(content_hash, str)
-        if not is_sound or _checksum(key, data, content_hash) != checksum:
+        if not is_sound or _checksum(self._scope_id, key, data, content_hash) != checksum:
             logger.warning("a value in %s has changed by itself, and is removed", self._path)
             with suppress(sqlite3.OperationalError):
                 db.execute("DELETE FROM entries WHERE id = ?", (number,))
@@ -121,9 +122,14 @@ class SqliteFile:
             if self._entries > self._max_entries or self._bytes > self._max_bytes:
                 self._trim(db)
 
+    def _wipe(self, db: sqlite3.Connection) -> None:
+        with transaction(db):
+            if self._has_scope(db):
+                self._begin_scope(db)
+
     def _rows(self, values: Mapping[bytes, CachedValue]) -> Iterator[tuple[Any, ...]]:
         for used, (key, value) in enumerate(values.items(), time.time_ns()):
-            checksum = _checksum(key, value.data, value.hash)
+            checksum = _checksum(self._scope_id, key, value.data, value.hash)
             yield self._scope_id, key, value.data, value.hash, checksum, _size(key, value), used
 
     def _touch(self, db: sqlite3.Connection) -> None:
@@ -172,10 +178,7 @@ class SqliteFile:
             return
         with transaction(db):
             if not self._find_scope(db):
-                db.execute("DELETE FROM entries WHERE scope IN (SELECT id FROM scopes WHERE name = ?)", (self._scope,))
-                db.execute("DELETE FROM scopes WHERE name = ?", (self._scope,))
-                db.execute("INSERT INTO scopes (name, version) VALUES (?, ?)", (self._scope, self._version))
-                self._find_scope(db)
+                self._begin_scope(db)
 
     def _find_scope(self, db: sqlite3.Connection) -> bool:
         row = db.execute(
@@ -184,18 +187,28 @@ class SqliteFile:
         self._scope_id = row[0] if row else 0
         return row is not None
 
+    def _begin_scope(self, db: sqlite3.Connection) -> None:
+        # The plus sign keeps SQLite from looking into an index, which may be damaged unnoticed.
+        db.execute("DELETE FROM entries WHERE +scope IN (SELECT id FROM scopes WHERE name = ?)", (self._scope,))
+        db.execute("DELETE FROM scopes WHERE name = ?", (self._scope,))
+        db.execute("INSERT INTO scopes (name, version) VALUES (?, ?)", (self._scope, self._version))
+        self._find_scope(db)
+
     def _has_scope(self, db: sqlite3.Connection) -> bool:
         if db.execute("SELECT 1 FROM scopes WHERE id = ?", (self._scope_id,)).fetchone():
             return True
-        if self._scope_id:
+        was_there = self._scope_id
+        if self._find_scope(db):
+            # Another process has wiped it.
+            return True
+        if was_there:
             logger.info("%s was opened with another version; nothing is kept there under %r", self._path, self._version)
-            self._scope_id = 0
         return False
 
     def _is_moved(self) -> bool:
         return _identity(self._path) != self._identity
 
-    def _put_aside(self, error: sqlite3.Error) -> None:
+    def _put_aside(self, error: Exception) -> None:
         is_moved = self._is_moved()
         self._disconnect()
         if is_moved:
@@ -219,8 +232,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _checksum(key: bytes, data: bytes, content_hash: str) -> int:
-    return zlib.crc32(data, zlib.crc32(key, zlib.crc32(content_hash.encode())))
+def _checksum(scope_id: int, key: bytes, data: bytes, content_hash: str) -> int:
+    return zlib.crc32(data, zlib.crc32(key, zlib.crc32(f"{scope_id} {content_hash}".encode())))
 
 
 def _size(key: bytes, value: CachedValue) -> int:

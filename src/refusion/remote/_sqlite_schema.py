@@ -80,10 +80,10 @@ def transaction(db: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the file must be damaged, as opposed to busy, on a full disk, or out of reach."""
-    # No statement of ours violates a constraint of a sound file.
-    if isinstance(error, sqlite3.IntegrityError):
+    # No statement of ours violates a constraint of a sound file, and no message about one has broken text in it.
+    if isinstance(error, (sqlite3.IntegrityError, UnicodeDecodeError)):
         return True
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
