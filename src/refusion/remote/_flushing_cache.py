@@ -190,9 +190,10 @@ class FlushingCache(ClientCache):
             self._start(self._flush_in_background())
 
     def _relieve(self) -> None:
-        if self._pending.size > self._max_pending_bytes:
+        is_behind = self._flushing is not None or self._failures > 0
+        if is_behind and self._pending.size > self._max_pending_bytes:
             self._give_up()
-        elif self._work is None:
+        elif not is_behind and self._work is None:
             self._start(self._flush_in_background())
 
     def _give_up(self) -> None:
