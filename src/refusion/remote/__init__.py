@@ -2,6 +2,9 @@
 
 from ._cache import CachedValue as CachedValue
 from ._cache import ClientCache as ClientCache
+from ._flushing_cache import FlushingCache as FlushingCache
 from ._hub import FusionHub as FusionHub
+from ._hub import RefreshDelayer as RefreshDelayer
 from ._memory_cache import MemoryCache as MemoryCache
+from ._sqlite_cache import SqliteCache as SqliteCache
 from ._synchronizer import Synchronizer as Synchronizer
