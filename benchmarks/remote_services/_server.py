@@ -1,6 +1,7 @@
 """The server's process: both services, at one hub and at one HTTP application."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pydantic
 from fastapi import FastAPI
@@ -35,7 +36,7 @@ class Servers:
         hub = FusionHub()
         hub.add_service(PlainUserApi, plain)
         hub.add_service(ComputedUserApi, computed)
-        rpc = int((await hub.serve()).url.rpartition(":")[2].strip("/"))
+        rpc = urlsplit((await hub.serve()).url).port or 0
         http = await serve_asgi(_application(plain=plain, computed=computed))
         self._near = [Relay(http, 0.0), Relay(rpc, 0.0)]
         counted_http, counted_rpc = [await relay.listen() for relay in self._near]

@@ -43,6 +43,11 @@ class CachedStage(RemoteStage):
         return len(self.peer.outbound), len(self.server.server_peers[-1].inbound)
 
     @property
+    def keys(self) -> list[bytes]:
+        """What is in the cache."""
+        return list(self.cache._entries)
+
+    @property
     def reads(self) -> list[str]:
         """What the service has computed."""
         return self.service.log
