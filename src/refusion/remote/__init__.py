@@ -6,5 +6,8 @@ from ._flushing_cache import FlushingCache as FlushingCache
 from ._hub import FusionHub as FusionHub
 from ._hub import RefreshDelayer as RefreshDelayer
 from ._memory_cache import MemoryCache as MemoryCache
+from ._peer_state import PeerState as PeerState
+from ._peer_state import PeerStateKind as PeerStateKind
+from ._peer_state_monitor import PeerStateMonitor as PeerStateMonitor
 from ._sqlite_cache import SqliteCache as SqliteCache
 from ._synchronizer import Synchronizer as Synchronizer

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, final
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from refusion._aio._signal import Signal
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import current_clock
+from refusion._base._handlers import Handlers
 from refusion._base._logging import log_failure, logger
 
 from ._errors import RpcConnectError, RpcDisconnected, RpcError, RpcUnsupportedFormat
@@ -80,6 +82,7 @@ class RpcClientPeer(RpcPeer):
         "_refusals",
         "_remote_secret",
         "_state",
+        "_state_handlers",
         "_task",
         "client_id",
         "url",
@@ -98,6 +101,7 @@ class RpcClientPeer(RpcPeer):
         self._refusals = 0
         self._state = RpcConnectionState(RpcConnectionKind.CONNECTING, current_clock().now())
         self._change = _Change()
+        self._state_handlers: Handlers[RpcConnectionState] = Handlers("a handler of a changed connection state")
         self._reconnect_now: Waiter | None = None
         self._is_rejected = False
         self._task = self.loop.create_task(self._keep_connected(), name=f"rpc client of {without_query(url)}")
@@ -139,6 +143,10 @@ class RpcClientPeer(RpcPeer):
         """Wait until the state of the link changes, and return the new one."""
         await self._change.happened.wait()
         return self._state
+
+    def on_state_changed(self, handler: Callable[[RpcConnectionState], object]) -> Callable[[], None]:
+        """Call `handler(state)` at each change of the state, in the loop of the hub; returns how to stop that."""
+        return self._state_handlers.add(handler)
 
     def disconnect(self) -> None:
         """Break the connection; it is made again as if the network had broken it."""
@@ -263,6 +271,7 @@ class RpcClientPeer(RpcPeer):
         self._state = change.state = RpcConnectionState(kind, current_clock().now(), error, try_index, reconnects_at)
         self._change = change.next = _Change()
         change.happened.set()
+        self._state_handlers.tell(change.state)
 
 
 @final

@@ -2,11 +2,13 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from functools import partial
 from ssl import SSLContext
 from typing import Any, Self, TypeVar
 
 from refusion._base._clock import current_clock
+from refusion._base._handlers import Handlers
 from refusion._base._logging import log_failure, logger
 
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
@@ -114,6 +116,8 @@ class RpcHub:
         """The channels that are open."""
         self._error_filter = error_filter or default_error_filter()
         self._client_peers: dict[str, RpcClientPeer] = {}
+        self._peer_handlers: Handlers[RpcClientPeer] = Handlers("a handler of new client peers")
+        self._close_handlers: Handlers[RpcHub] = Handlers("a handler of a closed hub")
         self.clients: ServerPeers = ServerPeers(self)
         """The other sides of connections to this hub."""
         self._proxies = ProxyTable(self, self._proxy_attribute)
@@ -314,6 +318,10 @@ class RpcHub:
             raise ValueError(f"{route!r} leads to no peer, but to the service here")
         return self._routed_peers.get(route, target) if isinstance(target, str) else target
 
+    def on_peer_opened(self, handler: Callable[[RpcClientPeer], object]) -> Callable[[], None]:
+        """Call `handler(peer)` for each new client peer, also one in the place of another; returns how to stop that."""
+        return self._peer_handlers.add(handler)
+
     @property
     def server_peers(self) -> tuple[RpcServerPeer, ...]:
         """The clients that are connected, or were so not long ago."""
@@ -377,6 +385,10 @@ class RpcHub:
         # Whoever asks, even a handler that the closing cancels: it is done to the end.
         await asyncio.shield(self._close_task)
 
+    def on_closed(self, handler: Callable[["RpcHub"], object]) -> Callable[[], None]:
+        """Call `handler(hub)` when the hub has closed its peers; returns how to stop that."""
+        return self._close_handlers.add(handler)
+
     # For peers, routes and channels
 
     def find_peer(self, url: str) -> RpcClientPeer | None:
@@ -390,6 +402,7 @@ class RpcHub:
         check_url(url, self.network.schemes)
         self._check_open()
         peer = self._client_peers[url] = RpcClientPeer(self, url, self.client_format)
+        self._peer_handlers.tell(peer)
         return peer
 
     @property
@@ -476,6 +489,7 @@ class RpcHub:
             timer.cancel()
             if any(task.cancelled() for task in tasks):
                 logger.warning("a hub was closed while some connections or handlers were still busy")
+        self._close_handlers.tell(self)
         await asyncio.gather(*[server.aclose() for server in self._servers])
 
     def _check_open(self) -> None:

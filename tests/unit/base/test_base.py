@@ -13,6 +13,7 @@ from refusion import TransientError
 from refusion._aio._signal import Signal
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import SystemClock, current_clock
+from refusion._base._handlers import Handlers
 from refusion._base._result import Result
 from refusion._base._retries import RetryDelays
 from refusion._base._same import is_same
@@ -160,3 +161,34 @@ async def test_a_signal_happens_once_for_all() -> None:
     await asyncio.gather(*waiting[1:])
     await signal.wait()
     assert signal.is_set
+
+
+def test_handlers_are_called_in_order_each_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+    handlers: Handlers[str] = Handlers("a handler of letters")
+    handlers.add(lambda letter: log.append(f"first {letter}"))
+    handlers.add(lambda _: 1 // 0)
+    handlers.add(lambda letter: log.append(f"last {letter}"))
+    handlers.tell("a")
+    assert log == ["first a", "last a"]
+    assert "a handler of letters failed" in caplog.text
+
+
+def test_a_handler_that_was_taken_back_isnt_called_any_more() -> None:
+    log: list[str] = []
+    handlers: Handlers[str] = Handlers("a handler of letters")
+    handlers.add(lambda _: stop())
+    stop = handlers.add(log.append)
+    handlers.tell("a")
+    stop()
+    assert log == []
+
+
+def test_handlers_run_on_behalf_of_nobody() -> None:
+    caller = ContextVar("caller", default="nobody")
+    log: list[str] = []
+    handlers: Handlers[str] = Handlers("a handler of letters")
+    handlers.add(lambda _: log.append(caller.get()))
+    caller.set("Ann")
+    handlers.tell("a")
+    assert log == ["nobody"]

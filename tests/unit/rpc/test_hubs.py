@@ -242,3 +242,24 @@ async def test_a_server_that_is_lost_from_sight_is_closed_without_waiting(clock:
         await world.client.aclose()
         with pytest.raises(RpcDisconnected):
             await call
+
+
+async def test_who_wants_to_know_is_told_of_each_new_peer_and_of_the_end(world: World) -> None:
+    hub = await world.open_hub()
+    peers: list[object] = []
+    closed: list[object] = []
+    stop = hub.on_peer_opened(peers.append)
+    hub.on_closed(closed.append)
+
+    first = hub.peer(world.url)
+    assert hub.peer(world.url) is first
+    await first.aclose()
+    second = hub.peer(world.url)
+    assert peers == [first, second]
+
+    stop()
+    hub.peer("ws://memory:9")
+    assert peers == [first, second]
+    assert closed == []
+    await hub.aclose()
+    assert closed == [hub]

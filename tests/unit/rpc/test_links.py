@@ -42,6 +42,18 @@ async def test_a_client_connects_by_itself_and_says_so(world: World) -> None:
     assert peer.remote_hub_id == world.server.id
 
 
+async def test_handlers_are_told_of_each_state_as_it_comes_until_they_stop(world: World) -> None:
+    states: list[RpcConnectionState] = []
+    stop = world.peer.on_state_changed(states.append)
+    await world.cut()
+    world.peer.reconnect()
+    await world.peer.wait_connected()
+    stop()
+    await world.cut()
+    kinds = [RpcConnectionKind.DISCONNECTED, RpcConnectionKind.CONNECTING, RpcConnectionKind.CONNECTED]
+    assert [state.kind for state in states] == kinds
+
+
 async def test_attempts_to_connect_come_with_growing_pauses(world: World) -> None:
     world.network.is_refusing = True
     states: list[RpcConnectionState] = []
