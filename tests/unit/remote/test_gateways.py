@@ -1,0 +1,402 @@
+"""Gateways: hubs that serve a contract by being clients of it elsewhere."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from refusion import Computed, FusionHub, collect
+from refusion.rpc import (
+    InboundContext,
+    OutboundContext,
+    Proceed,
+    RpcCallCancelled,
+    RpcCallTimeout,
+    RpcRemoteError,
+    RpcStream,
+    RpcStreamLost,
+    current_headers,
+    TraceContext,
+    enter_trace,
+)
+from refusion.rpc.transports.memory import Fault
+from refusion.testing import VirtualClock, settle
+
+from .gateway_stage import LIMITS, URL, GatewayStage, PriceApi
+
+
+@pytest.fixture(params=[1])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[GatewayStage]:
+    with VirtualClock() as clock:
+        stage = GatewayStage(clock, request.param)
+        await stage.start()
+        yield stage
+        await stage.aclose()
+        collect()
+
+
+every_depth = pytest.mark.parametrize("stage", [1, 3], indirect=True)
+
+
+# Compute methods
+
+
+@every_depth
+async def test_an_answer_is_the_value_of_the_origin_and_is_asked_for_once(stage: GatewayStage) -> None:
+    stage.values["a"] = 5
+    assert [await stage.client.get("a") for _ in range(10)] == [5] * 10
+    assert await stage.client.total("a", b="a") == 10
+    assert stage.service.log == ["a"]
+    assert [stage.upstream_peer(index).call_count for index in range(len(stage.gateways))] == [2] * len(stage.gateways)
+
+
+async def test_a_thousand_clients_cost_one_upstream_call_for_each_value(stage: GatewayStage) -> None:
+    clients = [stage.open_client()[1] for _ in range(1_000)]
+    for value in range(1, 4):
+        stage.service.change("a", value)
+        await settle(60)
+        assert await asyncio.gather(*[client.get("a") for client in clients]) == [value] * 1_000
+        assert stage.service.log == ["a"] * value
+        assert stage.upstream_peer().call_count == value
+
+
+@every_depth
+async def test_an_invalidation_travels_down_the_chain_and_tells_each_client_once(stage: GatewayStage) -> None:
+    order: list[str] = []
+    clients = [stage.open_client()[1] for _ in range(3)]
+    replicas = {f"client {index}": await client.get.capture("a") for index, client in enumerate(clients)}
+    for index, upstream in enumerate(stage.upstreams):
+        replicas[f"gateway {index}"] = await upstream.get.capture("a")
+    for name, replica in replicas.items():
+        replica.on_invalidated(lambda _, name=name: order.append(name))
+
+    stage.service.change("a", 1)
+    await settle(60)
+
+    gateways = [f"gateway {index}" for index in range(len(stage.gateways))]
+    assert order[: len(gateways)] == gateways
+    assert sorted(order[len(gateways) :]) == ["client 0", "client 1", "client 2"]
+    assert stage.open_calls == [(0, 0)] * len(stage.links)
+    assert stage.service.log == ["a"]
+
+
+@every_depth
+async def test_every_change_of_the_origin_reaches_a_follower_at_the_edge(stage: GatewayStage) -> None:
+    seen: list[int] = []
+
+    async def follow() -> None:
+        async for computed in (await stage.client.total.capture("a")).changes():
+            seen.append(computed.value)
+
+    task = asyncio.create_task(follow())
+    await settle(60)
+    for value in range(1, 5):
+        stage.service.change("a", value)
+        await stage.clock.advance(0.1, settle_turns=60)
+    task.cancel()
+    assert seen == [0, 1, 2, 3, 4]
+
+
+async def test_local_readers_of_a_gateway_share_the_replica_of_its_clients(stage: GatewayStage) -> None:
+    await stage.client.get("a")
+    assert await stage.upstreams[0].get("a") == 0
+    assert stage.upstream_peer().call_count == 1
+
+
+@every_depth
+async def test_an_error_keeps_its_type_and_stands_until_it_is_invalidated(stage: GatewayStage) -> None:
+    stage.service.fail_with["a"] = KeyError("no a")
+    for _ in range(3):
+        with pytest.raises(KeyError, match="no a"):
+            await stage.client.get("a")
+    assert stage.service.log == ["a"]
+    del stage.service.fail_with["a"]
+    stage.service.get.invalidate("a")
+    await settle(60)
+    assert await stage.client.get("a") == 0
+
+
+@every_depth
+async def test_a_cancellation_by_the_origin_is_an_error_that_goes_away(stage: GatewayStage) -> None:
+    stage.service.fail_with["a"] = asyncio.CancelledError()
+    call = asyncio.create_task(stage.client.get("a"))
+    await stage.clock.advance(30)
+    with pytest.raises(RpcCallCancelled, match="was cancelled by the server"):
+        await call
+    # The origin has tried ten times for each of two calls, however long the chain is.
+    assert stage.service.log == ["a"] * 20
+    del stage.service.fail_with["a"]
+    await stage.clock.advance(2)
+    assert await stage.client.get("a") == 0
+
+
+async def test_a_value_that_was_stale_at_once_is_followed_by_its_invalidation(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    call = asyncio.create_task(stage.client.get.capture("a"))
+    await settle()
+    stage.service.change("a", 9)
+    stage.service.gates["a"].set()
+    replica = await call
+    await settle(60)
+    assert (replica.value, replica.is_invalidated) == (0, True)
+    assert await stage.client.get("a") == 9
+
+
+@every_depth
+async def test_cancelling_the_only_reader_cancels_the_computation_of_the_origin(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    call = asyncio.create_task(stage.client.get("a"))
+    await settle(60)
+    call.cancel()
+    await settle(60)
+    assert stage.service.cancelled == ["a"]
+    assert stage.open_calls == [(0, 0)] * len(stage.links)
+
+
+async def test_cancelling_one_of_two_readers_leaves_the_other_one_its_answer(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    leaver = asyncio.create_task(stage.client.get("a"))
+    await settle()
+    other = asyncio.create_task(stage.open_client()[1].get("a"))
+    await settle()
+    leaver.cancel()
+    await settle()
+    stage.service.gates["a"].set()
+    assert await other == 0
+
+
+# Regular methods
+
+
+@every_depth
+async def test_regular_calls_pass_with_their_results_and_errors(stage: GatewayStage) -> None:
+    assert await stage.client.add(2) == 3
+    assert await stage.client.add(2, b=3) == 5
+    stage.service.fail_with["a"] = PermissionError("no a")
+    with pytest.raises(PermissionError, match="no a") as caught:
+        await stage.client.wait("a")
+    assert isinstance(caught.value, RpcRemoteError)
+    stage.service.fail_with["a"] = asyncio.CancelledError()
+    with pytest.raises(RpcCallCancelled):
+        await stage.client.wait("a")
+
+
+@every_depth
+async def test_a_command_passes_and_what_it_changes_comes_back(stage: GatewayStage) -> None:
+    replica = await stage.client.get.capture("a")
+    await stage.client.set("a", 7)
+    await settle(60)
+    assert replica.is_invalidated
+    assert await stage.client.get("a") == 7
+
+
+@every_depth
+async def test_a_call_that_nobody_waits_for_passes(stage: GatewayStage) -> None:
+    await stage.client.note("hello")
+    await settle(60)
+    assert stage.service.log == ["hello"]
+
+
+@every_depth
+async def test_cancelling_a_caller_cancels_the_method_of_the_origin(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    call = asyncio.create_task(stage.client.wait("a"))
+    await settle(60)
+    call.cancel()
+    await settle(60)
+    assert stage.service.cancelled == ["a"]
+    assert stage.open_calls == [(0, 0)] * len(stage.links)
+
+
+@every_depth
+async def test_the_time_limit_of_a_command_ends_it_everywhere(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    call = asyncio.create_task(stage.client.set("a", 1))
+    await stage.clock.advance(11)
+    with pytest.raises(TimeoutError, match=r"set wasn't answered within 10 s"):
+        await call
+    await settle(60)
+    assert stage.service.cancelled == ["a"]
+    assert stage.open_calls == [(0, 0)] * len(stage.links)
+
+
+async def test_a_command_times_out_while_the_origin_is_away_as_it_would_without_a_gateway(stage: GatewayStage) -> None:
+    await stage.cut(0)
+    call = asyncio.create_task(stage.client.set("a", 1))
+    await stage.clock.advance(2)
+    with pytest.raises(TimeoutError, match=r"couldn't be sent within 1.5 s"):
+        await call
+
+
+# Streams
+
+
+@every_depth
+async def test_a_result_that_is_a_stream_passes_and_ends(stage: GatewayStage) -> None:
+    stage.service.feeds["a"] = list(range(100))
+    assert [tick async for tick in await stage.client.ticks("a")] == list(range(100))
+    await settle(60)
+    assert (stage.service.closed, stage.open_streams) == (["a"], 0)
+
+
+@every_depth
+async def test_an_argument_that_is_a_stream_passes(stage: GatewayStage) -> None:
+    assert await stage.client.sum_up(RpcStream(range(100))) == 4950
+    await settle(60)
+    assert (stage.service.taken, stage.open_streams) == (list(range(100)), 0)
+
+
+@every_depth
+async def test_a_reader_that_stops_reading_holds_up_the_source(stage: GatewayStage) -> None:
+    stage.service.feeds["a"] = list(range(1_000))
+    reader = aiter(await stage.client.ticks("a"))
+    assert await anext(reader) == 0
+    await settle(200)
+    # One window for each link, and nothing that grows.
+    window, links = 4, len(stage.links)
+    assert len(stage.service.taken) <= (window + 1) * links
+    assert [await anext(reader) for _ in range(20)] == list(range(1, 21))
+
+
+@every_depth
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_leaving_a_stream_ends_its_source(stage: GatewayStage, is_begun: bool) -> None:
+    stage.service.feeds["a"] = list(range(1_000))
+    stream = await stage.client.ticks("a")
+    if is_begun:
+        await anext(aiter(stream))
+    await stream.aclose()
+    await settle(100)
+    assert stage.open_streams == 0
+    assert stage.service.closed == (["a"] if is_begun else [])
+
+
+async def test_a_stream_that_nobody_reads_is_dropped_by_all(stage: GatewayStage) -> None:
+    stream = await stage.client.ticks("a")
+    await stage.clock.advance(140)
+    assert stage.open_streams == 0
+    with pytest.raises(RpcStreamLost):
+        await anext(aiter(stream))
+
+
+@every_depth
+async def test_a_failing_source_fails_the_reader_behind_what_came(stage: GatewayStage) -> None:
+    stage.service.feeds["a"] = [1, 2, KeyError("no more")]
+    seen: list[int] = []
+    with pytest.raises(KeyError, match="no more"):
+        async for tick in await stage.client.ticks("a"):
+            seen.append(tick)
+    assert seen == [1, 2]
+
+
+@every_depth
+async def test_a_stream_is_lost_with_the_origin(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.feeds["a"] = [1, 2]
+    reader = aiter(await stage.client.ticks("a"))
+    assert [await anext(reader), await anext(reader)] == [1, 2]
+    await stage.stop_origin()
+    await stage.start_origin()
+    await stage.heal()
+    with pytest.raises(RpcStreamLost):
+        await anext(reader)
+    await settle(60)
+    assert stage.open_streams == 0
+
+
+@every_depth
+async def test_a_stream_is_lost_with_a_gateway_and_its_source_ends(stage: GatewayStage) -> None:
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.feeds["a"] = [1, 2]
+    reader = aiter(await stage.client.ticks("a"))
+    assert [await anext(reader), await anext(reader)] == [1, 2]
+    await stage.stop_gateway(-1)
+    await stage.start_gateway(len(stage.gateways) - 1)
+    await stage.heal()
+    with pytest.raises(RpcStreamLost):
+        await anext(reader)
+    # What is above has to notice that nobody reads on.
+    await stage.clock.advance(140)
+    assert stage.service.closed == ["a"]
+    assert stage.open_streams == 0
+
+
+@every_depth
+@pytest.mark.parametrize("index", [0, -1])
+async def test_a_stream_goes_on_over_a_link_that_broke(stage: GatewayStage, index: int) -> None:
+    stage.service.feeds["a"] = list(range(50))
+    reader = aiter(await stage.client.ticks("a"))
+    seen = [await anext(reader) for _ in range(3)]
+    await stage.cut(index)
+    await stage.heal()
+    seen += [tick async for tick in reader]
+    assert seen == list(range(50))
+
+
+@every_depth
+async def test_what_a_real_time_stream_leaves_out_is_up_to_its_giver(stage: GatewayStage) -> None:
+    stage.service.feeds["a"] = list(range(1_000))
+    frames = await stage.client.frames("a")
+    assert frames.is_real_time
+    reader = aiter(frames)
+    seen = [await anext(reader) for _ in range(5)]
+    await settle(1_000)
+    assert len(stage.service.taken) == 1_000
+
+    seen += [frame async for frame in reader]
+
+    # What follows a gap makes sense by itself, wherever on the way there was no room.
+    gaps = [after for before, after in zip(seen, seen[1:], strict=False) if after != before + 1]
+    assert gaps
+    assert all(after % 10 == 0 for after in gaps)
+    assert seen[-1] == 999
+
+
+# What goes along
+
+
+@every_depth
+async def test_the_trace_of_a_call_goes_on_to_the_origin(stage: GatewayStage) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with enter_trace(TraceContext(parent)):
+        assert await stage.client.trace() == parent
+
+
+async def test_headers_of_ones_own_end_at_the_gateway_unless_it_passes_them_on(stage: GatewayStage) -> None:
+    async def sign(call: OutboundContext, proceed: Proceed) -> Any:
+        call.headers["tenant"] = "t1"
+        return await proceed()
+
+    async def pass_on(call: OutboundContext, proceed: Proceed) -> Any:
+        call.headers.update({name: value for name, value in current_headers() if name == "tenant"})
+        return await proceed()
+
+    stage.hub.add_outbound_middleware(sign)
+    assert await stage.client.header("tenant") is None
+    stage.gateways[0].add_outbound_middleware(pass_on)
+    assert await stage.client.header("tenant") == "t1"
+
+
+async def test_middleware_of_the_gateway_decides_who_may_ask(stage: GatewayStage) -> None:
+    async def authenticate(call: InboundContext, proceed: Proceed) -> Any:
+        if call.header("token") != "secret":
+            raise PermissionError("who are you?")
+        return await proceed()
+
+    async def sign(call: OutboundContext, proceed: Proceed) -> Any:
+        call.headers["token"] = "secret"
+        return await proceed()
+
+    stage.gateways[0].add_inbound_middleware(authenticate)
+    for call in (stage.client.add(1), stage.client.get("a")):
+        with pytest.raises(PermissionError, match="who are you"):
+            await call
+    assert stage.service.log == []
+
+    hub, client = stage.open_client()
+    hub.add_outbound_middleware(sign)
+    assert (await client.add(1), await client.get("a")) == (2, 0)
+    with pytest.raises(PermissionError):
+        await stage.client.get("b")
