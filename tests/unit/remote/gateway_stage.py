@@ -99,7 +99,12 @@ class PriceService(PriceApi):
 
     async def frames(self, key: str) -> RpcStream[int]:
         return RpcStream(
-            self._feed(key), ack_period=2, ack_advance=4, is_real_time=True, can_skip_to=lambda item: item % 10 == 0
+            self._feed(key),
+            ack_period=2,
+            ack_advance=4,
+            buffer_size=10,
+            is_real_time=True,
+            can_skip_to=lambda item: item % 3 == 0,
         )
 
     async def sum_up(self, numbers: RpcStream[int]) -> int:
