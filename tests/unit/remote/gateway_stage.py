@@ -183,6 +183,8 @@ class GatewayStage:
     async def start(self) -> None:
         await self.start_origin()
         for index in range(len(self.links) - 1):
+            self.gateways.append(FusionHub())
+            self.upstreams.append(PriceApi())
             await self.start_gateway(index)
         self.hub, self.client = self.open_client()
         await self.peer.wait_connected()
@@ -194,13 +196,13 @@ class GatewayStage:
         self.origin.add_service(PriceApi, self.service)
         await self.origin.serve("memory", 1)
 
-    async def start_gateway(self, index: int) -> None:
+    async def start_gateway(self, index: int = -1) -> None:
+        index %= len(self.gateways)
         hub = FusionHub(transport=Between(self.links[index], self.links[index + 1]), limits=LIMITS)
         client = hub.client(PriceApi, URL)
         hub.add_service(PriceApi, client)
         await hub.serve("memory", 1)
-        self.gateways[index : index + 1] = [hub]
-        self.upstreams[index : index + 1] = [client]
+        self.gateways[index], self.upstreams[index] = hub, client
 
     def open_client(self) -> tuple[FusionHub, PriceApi]:
         """Return another client of the edge, with its hub."""
@@ -215,11 +217,11 @@ class GatewayStage:
         await settle()
 
     async def stop_gateway(self, index: int = -1) -> None:
-        """Kill a gateway."""
-        hub = self.gateways[index]
-        for link in (self.links[index % len(self.gateways)], self.links[index % len(self.gateways) + 1]):
+        """Kill a gateway, by default that at the edge."""
+        index %= len(self.gateways)
+        for link in self.links[index : index + 2]:
             link.cut()
-        await hub.aclose()
+        await self.gateways[index].aclose()
         await settle()
 
     async def cut(self, index: int) -> None:
@@ -228,10 +230,12 @@ class GatewayStage:
         self.links[index].cut()
         await settle()
 
-    async def heal(self) -> None:
-        """Let all links be made again, and wait until they are and everybody has asked what was missed."""
-        for link in self.links:
-            link.is_refusing = False
+    async def heal(self, index: int) -> None:
+        """Let a link be made again."""
+        self.links[index].is_refusing = False
+
+    async def settle_down(self) -> None:
+        """Wait until all links are there, and everybody has asked what was missed."""
         await self.clock.advance(30)
 
     @property
@@ -245,11 +249,13 @@ class GatewayStage:
 
     @property
     def open_calls(self) -> list[tuple[int, int]]:
-        """How many calls are open on each link, as the side below and the side above have it."""
+        """How many calls are open on each link, as the side below and the side above have it; clients that are gone
+        aren't counted.
+        """
         below = [*[gateway.peer(URL) for gateway in self.gateways], self.peer]
         above = [self.origin, *self.gateways]
         return [
-            (len(client.outbound), sum(len(peer.inbound) for peer in server.server_peers))
+            (len(client.outbound), sum(len(peer.inbound) for peer in server.server_peers if peer.is_connected))
             for client, server in zip(below, above, strict=True)
         ]
 

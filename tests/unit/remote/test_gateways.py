@@ -2,29 +2,29 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from refusion import Computed, FusionHub, collect
+from refusion import collect
 from refusion.rpc import (
     InboundContext,
     OutboundContext,
     Proceed,
     RpcCallCancelled,
-    RpcCallTimeout,
     RpcRemoteError,
     RpcStream,
     RpcStreamLost,
-    current_headers,
     TraceContext,
+    current_headers,
     enter_trace,
 )
 from refusion.rpc.transports.memory import Fault
 from refusion.testing import VirtualClock, settle
 
-from .gateway_stage import LIMITS, URL, GatewayStage, PriceApi
+from .gateway_stage import LIMITS, GatewayStage
 
 
 @pytest.fixture(params=[1])
@@ -299,7 +299,7 @@ async def test_a_stream_is_lost_with_the_origin(stage: GatewayStage) -> None:
     assert [await anext(reader), await anext(reader)] == [1, 2]
     await stage.stop_origin()
     await stage.start_origin()
-    await stage.heal()
+    await stage.settle_down()
     with pytest.raises(RpcStreamLost):
         await anext(reader)
     await settle(60)
@@ -312,9 +312,9 @@ async def test_a_stream_is_lost_with_a_gateway_and_its_source_ends(stage: Gatewa
     stage.service.feeds["a"] = [1, 2]
     reader = aiter(await stage.client.ticks("a"))
     assert [await anext(reader), await anext(reader)] == [1, 2]
-    await stage.stop_gateway(-1)
-    await stage.start_gateway(len(stage.gateways) - 1)
-    await stage.heal()
+    await stage.stop_gateway()
+    await stage.start_gateway()
+    await stage.settle_down()
     with pytest.raises(RpcStreamLost):
         await anext(reader)
     # What is above has to notice that nobody reads on.
@@ -330,7 +330,8 @@ async def test_a_stream_goes_on_over_a_link_that_broke(stage: GatewayStage, inde
     reader = aiter(await stage.client.ticks("a"))
     seen = [await anext(reader) for _ in range(3)]
     await stage.cut(index)
-    await stage.heal()
+    await stage.heal(index)
+    await stage.settle_down()
     seen += [tick async for tick in reader]
     assert seen == list(range(50))
 
@@ -348,7 +349,7 @@ async def test_what_a_real_time_stream_leaves_out_is_up_to_its_giver(stage: Gate
     seen += [frame async for frame in reader]
 
     # What follows a gap makes sense by itself, wherever on the way there was no room.
-    gaps = [after for before, after in zip(seen, seen[1:], strict=False) if after != before + 1]
+    gaps = [after for before, after in itertools.pairwise(seen) if after != before + 1]
     assert gaps
     assert all(after % 3 == 0 for after in gaps)
     assert seen[-2:] == [999, 1_000]
@@ -400,3 +401,201 @@ async def test_middleware_of_the_gateway_decides_who_may_ask(stage: GatewayStage
     assert (await client.add(1), await client.get("a")) == (2, 0)
     with pytest.raises(PermissionError):
         await stage.client.get("b")
+
+
+# Trouble with links
+
+
+class Follower:
+    """Somebody at the edge who only looks at what changes."""
+
+    def __init__(self, stage: GatewayStage) -> None:
+        self.seen: list[int] = []
+        self._stage = stage
+        self._task = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        async for computed in (await self._stage.client.get.capture("a")).changes():
+            self.seen.append(computed.value)
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@pytest.fixture
+async def follower(stage: GatewayStage) -> AsyncIterator[Follower]:
+    follower = Follower(stage)
+    await settle(60)
+    yield follower
+    await follower.aclose()
+
+
+TROUBLE = ("origin", "origin link", "gateway", "client link")
+COMBINATIONS = [parts for size in (1, 2, 3, 4) for parts in itertools.combinations(TROUBLE, size)]
+
+
+async def break_part(stage: GatewayStage, part: str) -> None:
+    match part:
+        case "origin":
+            await stage.stop_origin()
+        case "gateway":
+            await stage.stop_gateway()
+        case "origin link":
+            await stage.cut(0)
+        case _:
+            await stage.cut(-1)
+
+
+async def mend_part(stage: GatewayStage, part: str) -> None:
+    match part:
+        case "origin":
+            await stage.start_origin()
+        case "gateway":
+            await stage.start_gateway()
+        case "origin link":
+            await stage.heal(0)
+        case _:
+            await stage.heal(-1)
+
+
+@pytest.mark.parametrize("moments", [(), ("broken",), ("mending",), ("broken", "mending")], ids=" and ".join)
+@pytest.mark.parametrize("is_mended_in_reverse", [False, True])
+@pytest.mark.parametrize("parts", COMBINATIONS, ids=" and ".join)
+@every_depth
+async def test_whatever_breaks_the_edge_has_the_truth_in_the_end(
+    stage: GatewayStage,
+    follower: Follower,
+    parts: tuple[str, ...],
+    is_mended_in_reverse: bool,
+    moments: tuple[str, ...],
+) -> None:
+    value = 0
+    for part in parts:
+        await break_part(stage, part)
+    await stage.clock.advance(3)
+    if "broken" in moments:
+        value += 1
+        stage.service.change("a", value)
+    await stage.clock.advance(3)
+    for part in reversed(parts) if is_mended_in_reverse else parts:
+        await mend_part(stage, part)
+        await stage.clock.advance(1)
+        if "mending" in moments:
+            value += 1
+            stage.service.change("a", value)
+    await stage.settle_down()
+
+    assert follower.seen[-1] == value
+    assert stage.open_calls == [(1, 1)] * len(stage.links)
+    if not {"origin", "gateway"} & set(parts) and not moments:
+        # Nobody has forgotten anything, so nothing was asked for again.
+        assert (follower.seen, stage.service.log) == ([0], ["a"])
+
+    # And it goes on as before.
+    stage.service.change("a", 99)
+    await stage.settle_down()
+    assert follower.seen[-1] == 99
+
+
+@pytest.mark.parametrize("index", [0, -1])
+async def test_a_link_that_has_died_in_silence_is_replaced_and_what_it_lost_is_made_up_for(
+    stage: GatewayStage, follower: Follower, index: int
+) -> None:
+    stage.links[index].fault = lambda direction, frame: Fault.LOSE
+    stage.service.change("a", 1)
+    await stage.clock.advance(20)
+    assert follower.seen == [0]
+    stage.links[index].fault = lambda direction, frame: None
+    await stage.clock.advance(30)
+    await stage.settle_down()
+    assert follower.seen[-1] == 1
+
+
+@every_depth
+async def test_without_its_origin_a_gateway_serves_what_was_last_true_and_a_new_key_waits(stage: GatewayStage) -> None:
+    stage.values.update(a=1, new=2)
+    await stage.client.get("a")
+    await stage.cut(0)
+    stage.values["a"] = 9
+    _, newcomer = stage.open_client()
+    assert await newcomer.get("a") == 1
+    waiting = asyncio.create_task(newcomer.get("new"))
+    await stage.clock.advance(60)
+    assert not waiting.done()
+    assert await stage.client.get("a") == 1
+
+    await stage.heal(0)
+    await stage.settle_down()
+    assert await waiting == 2
+
+
+async def test_a_regular_call_waits_for_the_link_to_the_origin_too(stage: GatewayStage) -> None:
+    await stage.cut(0)
+    call = asyncio.create_task(stage.client.add(1))
+    await stage.clock.advance(60)
+    assert not call.done()
+    await stage.heal(0)
+    await stage.settle_down()
+    assert await call == 2
+
+
+@pytest.mark.parametrize("parts", COMBINATIONS, ids=" and ".join)
+@every_depth
+async def test_a_call_in_flight_is_answered_whatever_breaks(stage: GatewayStage, parts: tuple[str, ...]) -> None:
+    gate = stage.service.gates["a"] = stage.service.gates["b"] = asyncio.Event()
+    value, answer = asyncio.create_task(stage.client.get("a")), asyncio.create_task(stage.client.wait("b"))
+    await settle(60)
+    for part in parts:
+        await break_part(stage, part)
+    gate.set()
+    await stage.clock.advance(3)
+    for part in parts:
+        await mend_part(stage, part)
+    await stage.settle_down()
+    assert (await value, await answer) == (0, "b")
+    assert stage.open_calls == [(1, 1)] * len(stage.links)
+
+
+# Letting go
+
+
+async def test_when_its_clients_are_gone_a_gateway_releases_what_it_kept_for_them(stage: GatewayStage) -> None:
+    for index in range(1_000):
+        hub, client = stage.open_client()
+        assert await client.get(f"key {index % 10}") == 0
+        await hub.aclose()
+    assert (stage.upstream_peer().call_count, len(stage.upstream_peer().outbound)) == (10, 10)
+
+    # They might come back, and then a value is kept for a minute.
+    await stage.clock.advance(LIMITS.server_peer_min_retention + 10)
+    assert [len(peer.inbound) for peer in stage.gateways[0].server_peers] == [0]
+    gc.collect()
+    assert len(stage.upstream_peer().outbound) == 10
+    await stage.clock.advance(70)
+    gc.collect()
+    await settle()
+    assert stage.open_calls == [(0, 0), (0, 0)]
+    assert [len(peer.inbound) for peer in stage.origin.server_peers] == [0]
+
+
+@every_depth
+async def test_a_client_that_releases_a_value_lets_the_whole_chain_release_it(stage: GatewayStage) -> None:
+    await stage.client.total("a")
+    assert stage.open_calls == [(1, 1)] * len(stage.links)
+    # The contract says five seconds for each replica; one after the other is let go.
+    for _ in stage.links:
+        await stage.clock.advance(16, settle_turns=60)
+        gc.collect()
+        await settle(60)
+    assert stage.open_calls == [(0, 0)] * len(stage.links)
+
+
+async def test_the_origin_forgets_a_gateway_that_was_killed(stage: GatewayStage) -> None:
+    await stage.client.get("a")
+    await stage.stop_gateway()
+    await stage.start_gateway()
+    await stage.settle_down()
+    assert [len(peer.inbound) for peer in stage.origin.server_peers] == [1, 0]
+    await stage.clock.advance(200)
+    assert [len(peer.inbound) for peer in stage.origin.server_peers] == [0]
