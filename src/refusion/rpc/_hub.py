@@ -137,7 +137,7 @@ class RpcHub:
 
         Args:
             contract: What is offered: a plain class whose public `async` methods can be called.
-            implementation: Who answers.
+            implementation: Who answers; a client of the same contract elsewhere makes this hub a gateway.
 
         Raises:
             RpcContractError: If the contract can't be one, the implementation doesn't fulfil it, or the name
@@ -161,6 +161,7 @@ class RpcHub:
             RpcContractError: If the contract can't be one.
             ValueError: If there is no peer to call.
         """
+        target: RpcLocal | None = None
         if peer is None:
             if len(self._client_peers) != 1:
                 raise ValueError("say whom to call: hub.client(Contract, url)")
@@ -170,12 +171,12 @@ class RpcHub:
         elif isinstance(peer, RpcRef):
             peer = fixed_router(peer)
         elif isinstance(peer, RpcLocal):
-            peer = fixed_router(RpcRef(peer, is_fixed=True))
+            target, peer = peer, fixed_router(RpcRef(peer, is_fixed=True))
         elif isinstance(peer, RpcShards):
             peer = peer.router()
         definition = self.table.define(contract)
         attributes = {method.name: self._proxy_attribute(method, peer) for method in definition.methods.values()}
-        proxy: C = create_proxy(definition, peer, attributes)
+        proxy: C = create_proxy(definition, target or peer, attributes)
         return proxy
 
     def kind_of(self, attribute: Any) -> int:

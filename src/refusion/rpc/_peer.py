@@ -19,6 +19,7 @@ from ._cancellations import Cancellations
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
 from ._errors import RpcArgumentError, RpcDisconnected, RpcError
+from ._gateways import PASSED_ON
 from ._inbound_call import InboundCall
 from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
@@ -195,7 +196,8 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
+        headers = self._complete(headers, method)
+        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers)
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
             self.outbound.add(call)
@@ -238,7 +240,7 @@ class RpcPeer:
             if method.has_argument_streams:
                 # Not before it is certain that they leave: nobody would ever read them.
                 args = self.encode_arguments(method, values)
-            link.post(RpcMessage(method.wire_name, 0, 0, args, headers or trace_headers()))
+            link.post(RpcMessage(method.wire_name, 0, 0, args, self._complete(headers, method)))
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""
@@ -482,6 +484,11 @@ class RpcPeer:
             await asyncio.wait(tasks)
 
     # Details
+
+    def _complete(self, headers: Headers, method: MethodDefinition) -> Headers:
+        """Return the headers of a call with what it says about itself."""
+        headers = headers or trace_headers()
+        return headers if method.passed_on_to is not self else (*headers, PASSED_ON)
 
     def _wake_senders(self) -> None:
         ready, self._ready = self._ready, None

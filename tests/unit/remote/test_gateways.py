@@ -6,14 +6,17 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
-from refusion import collect
+from refusion import FusionHub, collect
 from refusion.rpc import (
+    LOCAL,
     InboundContext,
     OutboundContext,
     Proceed,
     RpcCallCancelled,
+    RpcContractError,
     RpcRemoteError,
     RpcStream,
     RpcStreamLost,
@@ -21,10 +24,11 @@ from refusion.rpc import (
     current_headers,
     enter_trace,
 )
-from refusion.rpc.transports.memory import Fault
+from refusion.rpc.transports.asgi import RpcEndpoint
+from refusion.rpc.transports.memory import Fault, MemoryNetwork
 from refusion.testing import VirtualClock, settle
 
-from .gateway_stage import LIMITS, GatewayStage
+from .gateway_stage import LIMITS, URL, GatewayStage, PriceApi, PriceService
 
 
 @pytest.fixture(params=[1])
@@ -599,3 +603,92 @@ async def test_the_origin_forgets_a_gateway_that_was_killed(stage: GatewayStage)
     assert [len(peer.inbound) for peer in stage.origin.server_peers] == [1, 0]
     await stage.clock.advance(200)
     assert [len(peer.inbound) for peer in stage.origin.server_peers] == [0]
+
+
+# Plain HTTP
+
+
+@every_depth
+async def test_a_gateway_answers_plain_http(stage: GatewayStage) -> None:
+    stage.values["a"] = 5
+    stage.service.feeds["a"] = [1, 2]
+    app = RpcEndpoint(stage.gateways[-1])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge/rpc/http/PriceApi/") as http:
+        for _ in range(3):
+            assert (await http.post("get", json=["a"])).json() == 5
+        assert stage.service.log == ["a"]
+        assert (await http.post("add", json={"a": 1, "b": 2})).json() == 3
+        assert (await http.post("ticks", json=["a"])).text == "1\n2\n"
+        assert (await http.post("note", json=["hello"])).status_code == 202
+        stage.service.fail_with["b"] = PermissionError("not b")
+        refused = await http.post("wait", json=["b"])
+        assert (refused.status_code, refused.json()["detail"]) == (403, "not b")
+        await stage.client.set("a", 6)
+        await settle(60)
+        assert (await http.post("get", json=["a"])).json() == 6
+
+
+# Circles
+
+
+async def every_kind_of_call(client: PriceApi) -> list[str]:
+    """Return what comes of a compute call, a regular one, and one that nobody waits for."""
+    await client.note("nobody hears this")
+    outcomes = await asyncio.gather(client.get("a"), client.add(1), return_exceptions=True)
+    return [str(outcome) for outcome in outcomes]
+
+
+async def test_a_gateway_to_itself_refuses_its_calls(caplog: pytest.LogCaptureFixture) -> None:
+    with VirtualClock():
+        network = MemoryNetwork()
+        async with FusionHub(transport=network, limits=LIMITS) as hub:
+            client = hub.client(PriceApi, URL)
+            hub.add_service(PriceApi, client)
+            await hub.serve("memory", 1)
+            async with FusionHub(transport=network, limits=LIMITS) as other:
+                for reader in (client, other.client(PriceApi, URL)):
+                    for problem in await asyncio.wait_for(every_kind_of_call(reader), 5):
+                        assert "has no origin: gateways pass its calls on in a circle, this hub to itself" in problem
+        assert "a message was dropped: PriceApi.note has no origin" in caplog.text
+
+
+async def test_two_gateways_to_each_other_refuse_their_calls_and_go_on_once_there_is_an_origin() -> None:
+    with VirtualClock() as clock:
+        network = MemoryNetwork()
+        hubs = [FusionHub(transport=network, limits=LIMITS) for _ in range(2)]
+        for index, hub in enumerate(hubs):
+            hub.add_service(PriceApi, hub.client(PriceApi, f"ws://memory:{2 - index}"))
+            await hub.serve("memory", index + 1)
+        readers = [FusionHub(transport=network, limits=LIMITS) for _ in range(2)]
+        clients = [reader.client(PriceApi, f"ws://memory:{index + 1}") for index, reader in enumerate(readers)]
+        # From both sides at once, so that each hub waits for the other one.
+        outcomes = await asyncio.wait_for(asyncio.gather(*[every_kind_of_call(client) for client in clients]), 5)
+        for problem in itertools.chain(*outcomes):
+            assert "in a circle, two hubs to each other; let one of them serve an implementation" in problem
+
+        await hubs[1].aclose()
+        hubs[1] = FusionHub(transport=network, limits=LIMITS)
+        hubs[1].add_service(PriceApi, PriceService({"a": 5}))
+        await hubs[1].serve("memory", 2)
+        await clock.advance(30)
+        assert [await client.get("a") for client in clients] == [5, 5]
+        for hub in (*readers, *hubs):
+            await hub.aclose()
+
+
+async def test_a_hub_may_ask_a_gateway_for_what_it_serves_that_gateway(stage: GatewayStage) -> None:
+    # A device that is reached through a hub it has connected to, and asks there about itself.
+    device = FusionHub(transport=stage.links[0], limits=LIMITS)
+    device.add_service(PriceApi, PriceService({"a": 5}))
+    async with FusionHub(transport=stage.links[0], limits=LIMITS) as hub, device:
+        await hub.serve("memory", 2)
+        itself = device.client(PriceApi, "ws://memory:2")
+        await device.peer("ws://memory:2").wait_connected()
+        hub.add_service(PriceApi, hub.client(PriceApi, hub.server_peers[0]))
+        assert (await itself.get("a"), await itself.add(1)) == (5, 2)
+
+
+async def test_a_client_of_the_service_here_cant_be_that_service() -> None:
+    async with FusionHub(transport=MemoryNetwork()) as hub:
+        with pytest.raises(RpcContractError, match="a client of LOCAL would serve itself"):
+            hub.add_service(PriceApi, hub.client(PriceApi, LOCAL))
