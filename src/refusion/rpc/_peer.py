@@ -196,7 +196,9 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        headers = self._complete(headers, method)
+        headers = headers or trace_headers()
+        if method.passed_on_to is self:
+            headers = (*headers, PASSED_ON)
         call = self._call_kinds[method.kind].outbound_class(self, method, values, headers)
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
@@ -240,7 +242,10 @@ class RpcPeer:
             if method.has_argument_streams:
                 # Not before it is certain that they leave: nobody would ever read them.
                 args = self.encode_arguments(method, values)
-            link.post(RpcMessage(method.wire_name, 0, 0, args, self._complete(headers, method)))
+            headers = headers or trace_headers()
+            if method.passed_on_to is self:
+                headers = (*headers, PASSED_ON)
+            link.post(RpcMessage(method.wire_name, 0, 0, args, headers))
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""
@@ -484,11 +489,6 @@ class RpcPeer:
             await asyncio.wait(tasks)
 
     # Details
-
-    def _complete(self, headers: Headers, method: MethodDefinition) -> Headers:
-        """Return the headers of a call with what it says about itself."""
-        headers = headers or trace_headers()
-        return headers if method.passed_on_to is not self else (*headers, PASSED_ON)
 
     def _wake_senders(self) -> None:
         ready, self._ready = self._ready, None

@@ -23,6 +23,7 @@ from refusion.rpc import (
     TraceContext,
     current_headers,
     enter_trace,
+    hide_internals,
 )
 from refusion.rpc.transports.asgi import RpcEndpoint
 from refusion.rpc.transports.memory import Fault, MemoryNetwork
@@ -603,6 +604,26 @@ async def test_the_origin_forgets_a_gateway_that_was_killed(stage: GatewayStage)
     assert [len(peer.inbound) for peer in stage.origin.server_peers] == [1, 0]
     await stage.clock.advance(200)
     assert [len(peer.inbound) for peer in stage.origin.server_peers] == [0]
+
+
+async def test_a_filter_may_show_what_comes_from_the_origin_and_hide_the_rest(stage: GatewayStage) -> None:
+    def from_origin(error: BaseException) -> BaseException:
+        return error if isinstance(error, RpcRemoteError) else hide_internals(error)
+
+    stage.service.fail_with["a"] = PermissionError("not a")
+    stage.gateways[0]._error_filter = hide_internals
+    with pytest.raises(RpcRemoteError, match="internal error"):
+        await stage.client.wait("a")
+    stage.gateways[0]._error_filter = from_origin
+    with pytest.raises(PermissionError, match="not a"):
+        await stage.client.wait("a")
+    # The address of the origin is nobody's business.
+    await stage.cut(0)
+    call = asyncio.create_task(stage.client.wait("b"))
+    await settle()
+    await stage.upstream_peer().aclose()
+    with pytest.raises(RpcRemoteError, match="internal error"):
+        await call
 
 
 # Plain HTTP
