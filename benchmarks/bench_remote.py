@@ -90,7 +90,8 @@ def report_replicas(processes: Processes, count: int) -> None:
 
 def report_cold_start(processes: Processes, count: int, rounds: int) -> None:
     print(
-        f"\na client that starts, until it has {count:,} values, and until it knows that they are true; median of {rounds}"
+        f"\na client that starts, until it has {count:,} values, and until it knows that they are true; "
+        f"median of {rounds}"
     )
     for is_far in (False, True):
         where = f"{2 * _DELAY * 1e3:.0f} ms away" if is_far else "on this machine"

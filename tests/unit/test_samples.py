@@ -54,6 +54,16 @@ def test_each_chat_has_its_server_and_its_watcher_sees_every_message() -> None:
     assert len(re.findall(r"12 words", done.stdout)) == 4
 
 
+def test_prices_flow_through_gateways_also_after_one_was_killed() -> None:
+    done = run("-m", "samples.gateway", "--seconds", "3", "--pace", "0.1", "--plain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in ("connected to the edge", "the edge is killed", "the edge is lost", "the edge is back"):
+        assert text in done.stdout
+    counts = re.findall(r"(?:read by them|to the edge|to the origin) +([\d,]+)", done.stdout)
+    reads, edge_calls, origin_calls = (int(count.replace(",", "")) for count in counts)
+    assert reads > edge_calls > 5 * origin_calls > 0
+
+
 def test_the_history_is_a_real_one() -> None:
     history = load_history()
     assert len(history) > 100

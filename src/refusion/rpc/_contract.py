@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from ._declaration import (
     MethodOptions,
@@ -25,6 +25,9 @@ from ._limits import RpcCallTimeouts
 from ._stream_types import carries_streams, item_types
 from .formats._format import ArgumentCodec, RpcFormat
 from .protocol._limits import MAX_METHOD_BYTES
+
+if TYPE_CHECKING:
+    from ._peer import RpcPeer
 
 __all__ = ["MethodCodecs", "MethodDefinition", "ServiceDefinition"]
 
@@ -80,6 +83,8 @@ class MethodDefinition:
         """Names that its service had."""
         self.kind = 0
         """The call type that it is called with; set by the hub."""
+        self.passed_on_to: RpcPeer | None = None
+        """Whom its calls are passed on to, if it is served by being a client of it elsewhere; set by the hub."""
         self.has_argument_streams: bool = carries_streams(*self.argument_types)
         """Whether its arguments may hold streams."""
         self.has_result_streams: bool = carries_streams(self.result_type)

@@ -452,8 +452,8 @@ class RpcHub:
         entries = {
             method.name: self._entry_attribute(method, implementation, router) for method in definition.methods.values()
         }
-        service = self._proxies.create(definition, router)
-        self.table.add(definition, create_proxy(definition, router, entries), service)
+        service = self._proxies.create(definition, router, place)
+        self.table.add(definition, create_proxy(definition, place, entries), service)
         return service
 
     def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:

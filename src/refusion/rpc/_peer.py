@@ -19,6 +19,7 @@ from ._cancellations import Cancellations
 from ._contract import MethodDefinition
 from ._declaration import RpcExecutionMode
 from ._errors import RpcArgumentError, RpcDisconnected, RpcError
+from ._gateways import PASSED_ON
 from ._inbound_call import InboundCall
 from ._limits import NO_TIMEOUTS, RpcLimits
 from ._link import Link
@@ -195,7 +196,10 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers or trace_headers())
+        headers = headers or trace_headers()
+        if method.passed_on_to is self:
+            headers = (*headers, PASSED_ON)
+        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers)
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
             self.outbound.add(call)
@@ -238,7 +242,10 @@ class RpcPeer:
             if method.has_argument_streams:
                 # Not before it is certain that they leave: nobody would ever read them.
                 args = self.encode_arguments(method, values)
-            link.post(RpcMessage(method.wire_name, 0, 0, args, headers or trace_headers()))
+            headers = headers or trace_headers()
+            if method.passed_on_to is self:
+                headers = (*headers, PASSED_ON)
+            link.post(RpcMessage(method.wire_name, 0, 0, args, headers))
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""

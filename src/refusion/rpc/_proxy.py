@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from ._call_context import OutboundContext
 from ._contract import MethodDefinition, ServiceDefinition
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ._hub import RpcHub
     from ._peer import RpcPeer
 
-__all__ = ["create_proxy", "remote_function"]
+__all__ = ["client_target", "create_proxy", "remote_function", "routed_function"]
+
+_TARGET: Final = "_refusion_rpc_target"
 
 
 def create_proxy(definition: ServiceDefinition, target: object, attributes: dict[str, Any]) -> Any:
@@ -44,9 +46,15 @@ def create_proxy(definition: ServiceDefinition, target: object, attributes: dict
             obj=self,
         )
 
+    setattr(proxy_class, _TARGET, target)
     proxy_class.__repr__ = describe
     proxy_class.__getattr__ = refuse
     return cast(Any, object).__new__(proxy_class)
+
+
+def client_target(client: object) -> Any:
+    """Return whom a client was made to call; None if it is no client."""
+    return getattr(type(client), _TARGET, None)
 
 
 def remote_function(method: MethodDefinition, peer: "RpcPeer") -> Any:

@@ -37,13 +37,13 @@ class ProxyTable:
         key = (definition.contract, place)
         proxy = self._proxies.get(key)
         if proxy is None:
-            proxy = self._proxies[key] = self.create(definition, self.target(place))
+            proxy = self._proxies[key] = self.create(definition, self.target(place), place)
         return proxy
 
-    def create(self, definition: ServiceDefinition, target: RpcPeer | RpcRouter) -> Any:
-        """Return a new client."""
+    def create(self, definition: ServiceDefinition, target: RpcPeer | RpcRouter, place: RpcPlace) -> Any:
+        """Return a new client, which calls the target that a place stands for."""
         attributes = {method.name: self._attribute(method, target) for method in definition.methods.values()}
-        return create_proxy(definition, target, attributes)
+        return create_proxy(definition, place, attributes)
 
     def target(self, place: RpcPlace) -> RpcPeer | RpcRouter:
         """Return what clients call: a peer, or a router."""

@@ -13,6 +13,7 @@ from ._answers import answer_at_once
 from ._call_context import InboundContext
 from ._contract import MethodDefinition
 from ._errors import RpcArgumentError, RpcError, RpcOverloaded
+from ._gateways import PASSED_ON, circle_error, goes_in_circle
 from .protocol._calls import CallStage
 from .protocol._message import RpcMessage
 
@@ -83,6 +84,9 @@ class ServedMethod:
             return
         if not peer.takes_calls:
             return
+        if self.definition.passed_on_to is not None and goes_in_circle(self.definition.passed_on_to, peer, message):
+            peer.refuse(message, circle_error(self.definition, peer))
+            return
         kind = self._hub.table.kinds.get(message.call_type)
         if kind is None or message.call_type not in (0, self.definition.kind):
             peer.refuse(message, RpcError(f"Invalid CallTypeId: {message.call_type}."))
@@ -91,7 +95,8 @@ class ServedMethod:
             peer.refuse(message, RpcOverloaded(f"{len(peer.inbound):,} calls of this peer are open; end some of them"))
             return
         is_next = peer.admission.unstarted_count == 0
-        if is_next and self.is_immediate and not message.headers and self._hub.inbound.is_empty:
+        is_bare = not message.headers or message.headers == (PASSED_ON,)
+        if is_next and self.is_immediate and is_bare and self._hub.inbound.is_empty:
             answer_at_once(peer, self, message)
         else:
             kind.inbound_class(peer, message, self).start()

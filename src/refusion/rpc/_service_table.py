@@ -7,6 +7,9 @@ from ._call_kind import MessageHandler, RpcCallKind
 from ._contract import MethodDefinition, ServiceDefinition
 from ._errors import RpcContractError, RpcServiceNotFound
 from ._legacy_names import all_legacy_wire_names, legacy_wire_name
+from ._peer import RpcPeer
+from ._proxy import client_target
+from ._routes import RpcLocal
 from ._served_method import ServedMethod
 from ._system_messages import SYSTEM_MESSAGES
 from .protocol._method_names import MethodNames
@@ -72,10 +75,17 @@ class ServiceTable:
             RpcContractError: If its name is taken.
         """
         self._check_free(definition)
+        target = client_target(implementation)
+        if isinstance(target, RpcLocal):
+            raise RpcContractError(
+                definition.contract.__qualname__,
+                "a client of LOCAL would serve itself; add an implementation, or a client of a URL",
+            )
         self._check_names(definition)
         self._services[definition.name] = (definition, implementation)
         self._known[definition.name] = implementation if used is None else used
         for name, method in definition.methods.items():
+            method.passed_on_to = target if isinstance(target, RpcPeer) else None
             self._methods[name] = served = ServedMethod(self._hub, method, implementation)
             self.set_handler(name, served.receive)
             for known_as in all_legacy_wire_names(method):

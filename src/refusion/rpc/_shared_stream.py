@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, final
 
+import msgspec
+
 from refusion._base._clock import current_clock
 from refusion._base._logging import logger
 
-from ._errors import RpcArgumentError, RpcError, RpcLimitExceeded
+from ._errors import RpcArgumentError, RpcError, RpcLimitExceeded, RpcStreamLost
 from ._stream_items import batch_codec, item_codec
-from ._stream_source import Pull, close_source, iterate, own_iterator
+from ._stream_source import Pull, close_source, own_iterator
 from ._stream_types import carries_streams
 from .formats import ArgumentCodec
 from .protocol._exception_info import ExceptionInfo, info_from_error
@@ -54,8 +56,10 @@ class SharedStream:
         self._has_streams = item_type is Any or carries_streams(item_type)
         self._item_codec = item_codec(self._peer.format, item_type)
         self._batch_codec = batch_codec(self._peer.format, item_type)
+        # What may be left out of a stream that is sent on is up to its giver, who knows which items stand alone.
+        may_skip = reference.is_real_time and not stream.is_remote
         self._machine: StreamProducer[Any] = StreamProducer(
-            reference,
+            msgspec.structs.replace(reference, is_real_time=may_skip),
             batch_size=stream._batch_size,
             buffer_size=stream._buffer_size,
             can_skip_to=stream._can_skip_to,
@@ -118,6 +122,9 @@ class SharedStream:
         if self._is_dropped:
             return
         self._is_dropped = True
+        if self.stream._remote is not None:
+            # It was sent on; its giver is told also if nothing was read.
+            self.stream._remote.close()
         if self._pump is None:
             # Nobody has asked for an item; a generator that was never begun is still to be closed.
             iterator = own_iterator(self.stream._source)
@@ -199,6 +206,10 @@ class SharedStream:
         return codec.encode((index, value), self._peer.max_argument_bytes)
 
     def _send_end(self, index: int, error: BaseException | None) -> None:
+        if isinstance(error, RpcStreamLost):
+            # The source was a stream of somebody else: that it is lost is the same for who reads this one.
+            self.table.reject(self)
+            return
         types = (int, ExceptionInfo)
         info = ExceptionInfo() if error is None else _info_of(self._peer.hub.filter_error(error))
         try:
@@ -223,7 +234,7 @@ class SharedStream:
         machine = self._machine
         iterator: AsyncIterator[Any] | None = None
         try:
-            iterator = iterate(self.stream._source)
+            iterator = aiter(self.stream)
             await self._take_from(iterator)
         except (KeyboardInterrupt, SystemExit):
             raise

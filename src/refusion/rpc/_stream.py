@@ -25,6 +25,8 @@ class RpcStream(WireValue, AsyncIterable[T], Generic[T]):
     Who makes it gives the items; nothing is taken from the source before the other side asks for the first
     one, and the source is closed when the other side stops, or is gone. Who receives it reads it once, with
     `async for`; leaving the loop ends it on both sides. Where it was made, and wasn't sent, it iterates its source.
+    A stream that was received may be sent on to one other peer, as a gateway does: then it is read here as far as
+    that peer reads it.
 
     Example:
         ```python
@@ -144,10 +146,10 @@ class RpcStream(WireValue, AsyncIterable[T], Generic[T]):
 
         Where it was made this closes its source: a consumer gets `RpcStreamLost` behind what it has received.
         """
-        if self._remote is not None:
-            self._remote.close()
-        elif self._shared is not None:
+        if self._shared is not None:
             await self._shared.aclose()
+        elif self._remote is not None:
+            self._remote.close()
         else:
             await close_source(own_iterator(self._source))
 
@@ -162,8 +164,6 @@ class RpcStream(WireValue, AsyncIterable[T], Generic[T]):
         scope = current_scope()
         if scope is None:
             raise TypeError("a stream can be sent only where the declared type has one, as RpcStream[int]")
-        if self._remote is not None:
-            raise TypeError("a stream of another peer can't be sent on as it is; send RpcStream(stream)")
         reference = scope.table.share(self, scope).reference
         return reference.to_text() if is_text else reference.to_map()
 

@@ -475,12 +475,24 @@ async def test_a_stream_cant_be_sent_to_two_peers(streams: StreamWorld) -> None:
         await other.total(stream)
 
 
-async def test_a_stream_of_another_peer_is_sent_on_in_a_stream_of_ones_own(streams: StreamWorld) -> None:
+@pytest.mark.parametrize("is_wrapped", [False, True])
+async def test_a_stream_of_another_peer_is_sent_on_as_it_is_or_in_a_stream_of_ones_own(
+    streams: StreamWorld, is_wrapped: bool
+) -> None:
     stream = await streams.api.count(10)
-    with pytest.raises(RpcArgumentError, match=r"send RpcStream\(stream\)"):
-        await streams.api.total(stream)
-    assert await streams.api.total(RpcStream(stream)) == 45
+    assert await streams.api.total(RpcStream(stream) if is_wrapped else stream) == 45
     await streams.expect_nothing_left()
+
+
+async def test_closing_a_stream_that_was_sent_on_ends_it_on_both_sides(streams: StreamWorld) -> None:
+    stream = await streams.api.feed("a")
+    call = asyncio.ensure_future(streams.api.total(stream))
+    await settle()
+    await stream.aclose()
+    with pytest.raises(RpcError, match="doesn't have the stream any more"):
+        await call
+    await streams.expect_nothing_left()
+    assert streams.streams.closed == ["a"]
 
 
 async def test_ending_a_stream_that_was_sent_on_ends_the_first_one(streams: StreamWorld) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from refusion.rpc._errors import (
     RpcArgumentError,
     RpcCallCancelled,
+    RpcCallTimeout,
     RpcError,
     RpcOverloaded,
     RpcRemoteError,
@@ -22,6 +23,12 @@ _REMOTE_EXCEPTION: Final = "ActualLab.Serialization.RemoteException, ActualLab.C
 _RPC_TYPES: Final[tuple[tuple[type[RpcError], str], ...]] = (
     (RpcRerouted, "ActualLab.Rpc.RpcRerouteException"),
     (RpcOverloaded, "ActualLab.Rpc.RpcResourceLimitExceededException"),
+)
+# What a hub says of a call that it has made in turn, for another one, is the same for who has made that.
+_CORE_TYPES: Final[tuple[tuple[type[RpcError], str], ...]] = (
+    (RpcArgumentError, "System.ArgumentException"),
+    (RpcCallTimeout, "System.TimeoutException"),
+    (RpcCallCancelled, "System.OperationCanceledException"),
 )
 
 # The first .NET name of a builtin is the one it is written as; most specific builtins first.
@@ -74,8 +81,9 @@ def info_from_error(error: BaseException) -> ExceptionInfo:
     if isinstance(error, RpcRemoteError):
         return ExceptionInfo(error.type_name, error.message)
     message = _text_of(error)
-    if isinstance(error, RpcArgumentError):
-        return ExceptionInfo(f"System.ArgumentException, {_CORE}", message)
+    for kind, name in _CORE_TYPES:
+        if isinstance(error, kind):
+            return ExceptionInfo(f"{name}, {_CORE}", message)
     if isinstance(error, RpcError):
         name = next((name for kind, name in _RPC_TYPES if isinstance(error, kind)), "ActualLab.Rpc.RpcException")
         return ExceptionInfo(f"{name}, ActualLab.Rpc", message)
