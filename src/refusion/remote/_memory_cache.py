@@ -19,7 +19,7 @@ class MemoryCache(ClientCache):
         """Create an empty cache.
 
         Args:
-            max_bytes: How many bytes keys and data may have together; None is no limit. Python takes about 400 bytes
+            max_bytes: How many bytes keys and data may have together; None is no limit. Python takes about 300 bytes
                 for each entry besides.
             max_entries: How many values are kept at most; None is no limit.
 

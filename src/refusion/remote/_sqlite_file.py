@@ -34,6 +34,9 @@ _SET: Final = (
 )
 _OLDEST: Final = "SELECT id, ifnull(CAST(size AS INTEGER), 0) FROM entries ORDER BY used, size, id"
 _UNKNOWN: Final = float("inf")
+_MAX_TRIES: Final = 3
+"""One with the file as it is, one with a new one, and one more should another process damage or move that as well."""
+
 _MAX_TOUCHES: Final = 65_536
 """How many uses are remembered until the next write; further ones are forgotten."""
 
@@ -80,15 +83,18 @@ class SqliteFile:
         self._disconnect()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return work(self._connected())
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            self._bytes = self._entries = _UNKNOWN
-            if not is_damage(error):
-                error.add_note(f"the file is {self._path}")
-                raise
-            self._put_aside(error)
-            return work(self._connected())
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return work(self._connected())
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                self._bytes = self._entries = _UNKNOWN
+                # A file that another process moves away in the meantime fails in many ways.
+                if tries == _MAX_TRIES or not (is_damage(error) or self._is_moved()):
+                    error.add_note(f"the file is {self._path}")
+                    raise
+                self._put_aside(error)
 
     def _fetch(self, db: sqlite3.Connection, key: bytes) -> CachedValue | None:
         row = db.execute(_GET, (self._scope_id, key)).fetchone()
@@ -215,7 +221,7 @@ class SqliteFile:
             # Another process was faster.
             return
         # The file itself goes last: whoever finds none begins a new one, whose log must stay.
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in ("-journal", "-wal", "-shm", ""):
             source, target = Path(f"{self._path}{suffix}"), Path(f"{self._path}.corrupt{suffix}")
             target.unlink(missing_ok=True)
             with suppress(FileNotFoundError):

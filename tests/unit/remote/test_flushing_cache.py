@@ -346,6 +346,23 @@ async def test_a_burst_larger_than_what_may_wait_is_written_while_the_store_keep
     assert len(store.values) == 51
 
 
+async def test_a_burst_that_can_not_be_written_is_dropped_and_the_store_wiped(
+    store: Store, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = StoreCache(store, max_pending_bytes=4_000)
+    await cache.open("1")
+    store.values = {b"0": A}
+    store.fail.add("write")
+    for i in range(50):
+        cache.set(b"%d" % i, B)
+    await settle()
+    assert "can't write as fast as values come" in caplog.text
+    assert await cache.get(b"0") is None
+    store.fail.clear()
+    await cache.flush()
+    assert store.values == {}
+
+
 async def test_a_store_that_falls_behind_is_wiped_and_begins_anew(
     store: Store, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from refusion.remote import CachedValue, SqliteCache, _sqlite_schema
+from refusion.remote import CachedValue, SqliteCache, _sqlite_file, _sqlite_schema
 
 A, B = CachedValue(b"a", "hash of a"), CachedValue(b"b", "hash of b")
 PAGE = 4_096
@@ -98,6 +98,17 @@ async def test_damage_that_a_read_comes_upon_makes_it_a_miss(path: Path, caplog:
     cache.set(b"key 2", A)
     await cache.flush()
     assert await cache.get(b"key 2") == A
+    await cache.aclose()
+
+
+async def test_a_file_whose_scopes_are_damaged_is_begun_anew_when_it_is_opened(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await filled(path)
+    (root,) = run(path, "SELECT rootpage FROM sqlite_master WHERE name = 'scopes'")[0]
+    break_page(path, root)
+    cache = await opened(path)
+    assert caplog.text.count("is damaged") == 1
     await cache.aclose()
 
 
@@ -439,6 +450,32 @@ async def test_of_two_who_find_the_same_damage_one_moves_the_file(path: Path, ca
     await asyncio.gather(*[cache.aclose() for cache in (first, second)])
 
 
+async def test_a_read_from_a_file_that_was_moved_is_made_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await filled(path)
+    cache = await opened(path)
+    (root,) = run(path, "SELECT rootpage FROM sqlite_master WHERE name = 'entries'")[0]
+    break_page(path, root)
+    path.rename(f"{path}.old")
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").rename(f"{path}.old{suffix}")
+    values = await filled(path)
+    assert await cache.get(b"key 1") == values[b"key 1"]
+    assert "is damaged" not in caplog.text
+    await cache.aclose()
+
+
+async def test_a_file_that_is_always_damaged_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(path: Path) -> sqlite3.Connection:
+        path.write_text("damaged")
+        return sqlite3_connect(path)
+
+    sqlite3_connect = _sqlite_schema.connect
+    monkeypatch.setattr(_sqlite_file, "connect", connect)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        await SqliteCache(path).open("1")
+    assert cache_threads() == []
+
+
 PROGRAM = """
 import asyncio, sys
 from refusion.remote import CachedValue, SqliteCache
@@ -502,6 +539,11 @@ async def test_sqlite_runs_in_one_thread_that_ends_when_the_cache_is_closed(path
     assert len(cache_threads()) == 1
     await cache.aclose()
     assert cache_threads() == []
+
+
+async def test_its_methods_for_the_base_class_are_errors_while_it_is_closed(path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"SqliteCache\('.*', scope='alice'\) isn't open"):
+        await SqliteCache(path, scope="alice").fetch(b"k")
 
 
 async def test_closing_a_cache_while_it_is_read_ends_the_reads(path: Path) -> None:
