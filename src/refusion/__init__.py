@@ -20,6 +20,11 @@ from .compute import registry as registry
 from .errors import RefusionError as RefusionError
 from .errors import TransientError as TransientError
 from .remote import FusionHub as FusionHub
+from .remote import MemoryCache as MemoryCache
+from .remote import PeerState as PeerState
+from .remote import PeerStateMonitor as PeerStateMonitor
+from .remote import SqliteCache as SqliteCache
+from .remote import Synchronizer as Synchronizer
 from .states import ComputedState as ComputedState
 from .states import FixedDelayer as FixedDelayer
 from .states import MutableState as MutableState

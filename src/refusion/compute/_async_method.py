@@ -41,10 +41,10 @@ _MAX_DEPTH_PER_TASK: Final = 64
 class Tries:
     """Counts the tries of one computation that keeps being cancelled from inside."""
 
-    def __init__(self, policy: CancellationRetries) -> None:
+    def __init__(self, policy: CancellationRetries, started_at: float | None = None) -> None:
         self.count = 0
         self._policy = policy
-        self._started_at = current_clock().now()
+        self._started_at = current_clock().now() if started_at is None else started_at
 
     def next_delay(self) -> float | None:
         """Count a try that has failed, and return how long to wait for the next one; None to give up."""

@@ -28,10 +28,9 @@ class ClientCache(ABC):
 
     @abstractmethod
     async def open(self, version: str) -> None:
-        """Get ready; called before anything else, by each hub that uses the cache.
+        """Get ready; called before anything else, once by each hub that uses the cache.
 
-        What was written under another version can't be read any more, and is cleared. Opening again, with the same
-        version, does nothing.
+        What was written under another version can't be read any more, and is cleared.
 
         Raises:
             ValueError: If it is open with another version.
@@ -64,4 +63,4 @@ class ClientCache(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Flush and let go of files and threads; may be called again, and `open` opens it again."""
+        """Flush, and let go of files and threads when all who have opened it are done; `open` opens it again."""

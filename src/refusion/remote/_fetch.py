@@ -135,9 +135,9 @@ class Fetch:
     async def _wait_for_retry(self, error: Exception) -> None:
         if self._tries is None:
             options = ComputedOptions.client_default.resolve() if self._replica is None else self._replica.options
-            self._tries = Tries(options.cancellation_retries)
+            self._tries = Tries(options.cancellation_retries, self._rerouting.started_at)
         delay = self._tries.next_delay()
         if delay is None:
-            name = self._method.full_name
-            raise RpcCallCancelled(f"{name} was cancelled by the server {self._tries.count} times") from error
+            times = "once" if self._tries.count == 1 else f"{self._tries.count} times"
+            raise RpcCallCancelled(f"{self._method.full_name} was cancelled by the server {times}") from error
         await current_clock().sleep(delay)

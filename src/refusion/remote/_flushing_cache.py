@@ -53,6 +53,7 @@ class FlushingCache(ClientCache):
         self._flush_delay = flush_delay
         self._max_pending_bytes = max_pending_bytes
         self._version: str | None = None
+        self._users = 0
         self._pending = _Batch()
         self._flushing: _Batch | None = None
         self._failures = 0
@@ -129,7 +130,7 @@ class FlushingCache(ClientCache):
         await self.flush()
 
     async def aclose(self) -> None:
-        """Flush and close the store; may be called again, and `open` opens it again.
+        """Flush and, if nobody else has opened it, close the store; `open` opens it again.
 
         The store is closed also when the last batch can't be written; that is raised then.
         """
@@ -236,15 +237,21 @@ class FlushingCache(ClientCache):
 
     async def _open(self, version: str) -> None:
         if self._version == version:
+            self._users += 1
             return
         if self._version is not None:
             raise ValueError(f"{self!r} is open with version {self._version!r}, and can't be with {version!r} as well")
         await self.open_store(version)
         self._failures = 0
         self._version = version
+        self._users = 1
 
     async def _close(self) -> None:
         if self._version is None:
+            return
+        self._users -= 1
+        if self._users > 0:
+            await self._write_pending()
             return
         self._version = None
         try:

@@ -31,26 +31,26 @@ class MemoryCache(ClientCache):
         self._entries: OrderedDict[bytes, CachedValue] = OrderedDict()
         self._size = 0
         self._version: str | None = None
-        self._is_open = False
+        self._users = 0
 
     async def open(self, version: str) -> None:
         if self._version == version:
-            self._is_open = True
+            self._users += 1
             return
-        if self._is_open:
+        if self._users > 0:
             raise ValueError(f"the cache is open with version {self._version!r}, and can't be with {version!r} as well")
         await self.clear()
         self._version = version
-        self._is_open = True
+        self._users = 1
 
     async def get(self, key: bytes) -> CachedValue | None:
-        if not self._is_open or key not in self._entries:
+        if self._users == 0 or key not in self._entries:
             return None
         self._entries.move_to_end(key)
         return self._entries[key]
 
     def set(self, key: bytes, value: CachedValue) -> None:
-        if not self._is_open:
+        if self._users == 0:
             return
         self.remove(key)
         self._entries[key] = value
@@ -60,7 +60,7 @@ class MemoryCache(ClientCache):
             self._size -= len(oldest) + len(dropped.data)
 
     def remove(self, key: bytes) -> None:
-        if self._is_open and (removed := self._entries.pop(key, None)) is not None:
+        if self._users > 0 and (removed := self._entries.pop(key, None)) is not None:
             self._size -= len(key) + len(removed.data)
 
     async def flush(self) -> None:
@@ -71,7 +71,7 @@ class MemoryCache(ClientCache):
         self._size = 0
 
     async def aclose(self) -> None:
-        self._is_open = False
+        self._users = max(0, self._users - 1)
 
 
 def _limit(name: str, value: int | None) -> float:

@@ -115,10 +115,22 @@ class CacheContract:
         assert [await cache.get(b"k"), await cache.get(b"new")] == [None, None]
         await cache.aclose()
 
-    async def test_opening_again_does_nothing_and_with_another_version_is_an_error(self, new_cache: NewCache) -> None:
+    async def test_it_is_open_until_the_last_of_those_who_have_opened_it_is_done(self, new_cache: NewCache) -> None:
+        cache = await opened(new_cache())
+        await cache.open("1")
+        cache.set(b"k", A)
+        await cache.aclose()
+        assert await cache.get(b"k") == A
+        await cache.aclose()
+        assert await cache.get(b"k") is None
+        await cache.aclose()
+        await cache.open("1")
+        assert await cache.get(b"k") == A
+        await cache.aclose()
+
+    async def test_opening_with_another_version_is_an_error_while_it_is_open(self, new_cache: NewCache) -> None:
         cache = await opened(new_cache())
         cache.set(b"k", A)
-        await cache.open("1")
         with pytest.raises(ValueError, match="open with version '1', and can't be with '2'"):
             await cache.open("2")
         assert await cache.get(b"k") == A
