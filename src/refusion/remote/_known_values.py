@@ -48,6 +48,8 @@ class KnownValues:
         self._cache = cache
         self._version = version
         self._opening: asyncio.Task[bool] | None = None
+        self._is_open = False
+        self._is_failing = False
         self._outdated: OrderedDict[bytes, KnownValue] = OrderedDict()
         # Replicas are invalidated in any thread.
         self._lock = threading.Lock()
@@ -66,7 +68,7 @@ class KnownValues:
 
     async def find(self, key: bytes, method: MethodDefinition, peer: RpcClientPeer) -> KnownValue | None:
         """Return what the cache has for a key."""
-        if not await self._open():
+        if not (self._is_open or await self._open()):
             return None
         try:
             cached = await self._cache.get(key)
@@ -75,8 +77,11 @@ class KnownValues:
             (value,) = method.codecs[peer.format].result.decode(cached.data)
         except Exception as error:
             # Also what was written when the method had another type.
-            logger.warning("what is cached for %s can't be read: %s", method.full_name, error)
+            if not self._is_failing:
+                logger.warning("what is cached for %s, and perhaps more, can't be read: %s", method.full_name, error)
+            self._is_failing = True
             return None
+        self._is_failing = False
         return KnownValue(cached.hash, value)
 
     def outdated(self, key: bytes) -> KnownValue | None:
@@ -109,17 +114,19 @@ class KnownValues:
     async def aclose(self) -> None:
         """Write what isn't written yet, and let go of the cache."""
         if self._opening is not None and await self._opening:
+            self._is_open = False
             try:
                 await self._cache.aclose()
             except Exception:
                 log_failure("closing a client cache", self._cache)
 
     def _change(self, change: Any, *args: Any) -> None:
-        if self._opening is not None and self._opening.done() and self._opening.result():
-            try:
-                change(*args)
-            except Exception:
-                log_failure("writing to a client cache", self._cache)
+        if not self._is_open:
+            return
+        try:
+            change(*args)
+        except Exception:
+            log_failure("writing to a client cache", self._cache)
 
     async def _open(self) -> bool:
         if self._opening is None:
@@ -133,6 +140,7 @@ class KnownValues:
         except Exception as error:
             logger.error("the client cache can't be used, and nothing is cached: %s", error, exc_info=error)
             return False
+        self._is_open = True
         return True
 
 

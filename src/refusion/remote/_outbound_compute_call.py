@@ -116,17 +116,11 @@ class OutboundComputeCall(OutboundCall):
         The replica is invalidated with the call, and the call is released with the replica: when it is
         invalidated for another reason, or collected.
         """
-        loop = self.peer.loop
-
-        def collected(_: object) -> None:
-            # May run in any thread, at any time, also when the loop is closed.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self.release)
-
-        self._replica = weakref.ref(replica, collected)
-        replica.on_invalidated(lambda _: self._release_soon())
-        # What the replica was made of isn't needed any more.
-        self.known = self.answer = None
+        self._replica = weakref.ref(replica, self._release_soon)
+        replica.on_invalidated(self._release_soon)
+        # What it was made with isn't needed any more, and there may be as many calls as replicas.
+        self.known = self.answer = self._args = None
+        self._values = self.headers = ()
         if self.is_invalidated:
             self._invalidate()
 
@@ -135,8 +129,9 @@ class OutboundComputeCall(OutboundCall):
         if self.peer.outbound.remove(self.id) is not None and self.is_sent:
             self.peer.cancellations.say(self.id)
 
-    def _release_soon(self) -> None:
-        # A replica may be invalidated in any thread; if by this call, then there is nothing to release.
+    def _release_soon(self, _: object) -> None:
+        # A replica may be invalidated in any thread, and collected at any time, also when the loop is closed; if it
+        # was invalidated by this call, then there is nothing to release.
         loop = self.peer.loop
         if not self.is_invalidated and not loop.is_closed():
             loop.call_soon_threadsafe(self.release)

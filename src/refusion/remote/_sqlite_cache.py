@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeAlias, TypeVar, final
 
 from ._cache import CachedValue
 from ._flushing_cache import FlushingCache
@@ -16,6 +16,11 @@ __all__ = ["SqliteCache"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Answer: TypeAlias = asyncio.Future[CachedValue | None]
+
+_READ_TOGETHER: Final = 256
+"""How many values are read at most before somebody gets one."""
 
 
 @final
@@ -71,6 +76,7 @@ class SqliteCache(FlushingCache):
         self._max_entries = max_entries
         self._file: SqliteFile | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._questions: list[tuple[bytes, Answer]] = []
 
     def __repr__(self) -> str:
         scope = f", scope={self._scope!r}" if self._scope else ""
@@ -105,7 +111,26 @@ class SqliteCache(FlushingCache):
             raise
 
     async def fetch(self, key: bytes) -> CachedValue | None:
-        return await self._in_thread(self._open_file.fetch, key)
+        loop = asyncio.get_running_loop()
+        answer: Answer = loop.create_future()
+        if not self._questions:
+            # To go to the thread takes longer than to read: those who ask in the same turn go together.
+            loop.call_soon(self._ask)
+        self._questions.append((key, answer))
+        return await answer
+
+    def _ask(self) -> None:
+        questions, self._questions = self._questions, []
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(questions), _READ_TOGETHER):
+            part = questions[start : start + _READ_TOGETHER]
+            try:
+                read = loop.run_in_executor(self._thread, self._open_file.fetch, [key for key, _ in part])
+            except RuntimeError as error:
+                # It was closed in the same turn.
+                _answer(part, [error] * len(part))
+            else:
+                read.add_done_callback(lambda read, part=part: _answer(part, read.result()))  # type: ignore[misc]
 
     async def write(self, values: Mapping[bytes, CachedValue | None]) -> None:
         await self._in_thread(self._open_file.write, values)
@@ -133,3 +158,13 @@ class SqliteCache(FlushingCache):
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+
+def _answer(questions: Sequence[tuple[bytes, Answer]], outcomes: Sequence[CachedValue | Exception | None]) -> None:
+    for (_, answer), outcome in zip(questions, outcomes, strict=True):
+        if answer.done():
+            continue
+        if isinstance(outcome, Exception):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)

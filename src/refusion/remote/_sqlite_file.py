@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
@@ -64,8 +64,15 @@ class SqliteFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._run(lambda _: None)
 
-    def fetch(self, key: bytes) -> CachedValue | None:
-        return self._run(lambda db: self._fetch(db, key))
+    def fetch(self, keys: Sequence[bytes]) -> list[CachedValue | Exception | None]:
+        """Return what is stored for each of the keys, or why that can't be read."""
+        return [self._try_to_fetch(key) for key in keys]
+
+    def _try_to_fetch(self, key: bytes) -> CachedValue | Exception | None:
+        try:
+            return self._run(lambda db: self._fetch(db, key))
+        except Exception as error:
+            return error
 
     def write(self, values: Mapping[bytes, CachedValue | None]) -> None:
         if self._is_moved():

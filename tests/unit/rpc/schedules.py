@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from refusion import FusionHub, collect, compute_method
+from refusion import FusionHub, MemoryCache, Synchronizer, collect, compute_method
 from refusion.compute import Computed
+from refusion.remote import ClientCache
 from refusion.rpc import (
     RpcClientPeer,
     RpcDisconnected,
@@ -122,11 +123,13 @@ class Service(Api):
 class Schedule:
     """Both sides, the network between them, and the calls that were made."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, cache: ClientCache | None = None) -> None:
         self.clock = clock
         self.loop: Any = asyncio.get_running_loop()
         self.network = MemoryNetwork()
-        self.client = self.create_hub()
+        self.cache = cache
+        self._earlier: tuple[Any, ...] = ()
+        self.client = self.create_hub(cache)
         self.servers: list[FusionHub] = []
         self.values = dict.fromkeys(range(KEYS), 0)
         self.faults = 0
@@ -148,6 +151,8 @@ class Schedule:
 
     async def start(self) -> None:
         await self.start_server()
+        if self.cache is not None:
+            await self._remember()
         self.api = self.client.client(Api, URL)
         self.peer: RpcClientPeer = self.client.peer(URL)
         await self.settle()
@@ -159,8 +164,20 @@ class Schedule:
         await server.serve("memory", 1)
         self.servers.append(server)
 
-    def create_hub(self) -> FusionHub:
-        hub = FusionHub(transport=self.network, limits=LIMITS)
+    async def _remember(self) -> None:
+        """Let an earlier client fill the cache with values that aren't all true any more."""
+        earlier = self.create_hub(self.cache)
+        api = earlier.client(Api, URL)
+        for key in range(KEYS - 1):
+            await api.value(key)
+        closing = asyncio.ensure_future(earlier.aclose())
+        await self.advance(0)
+        await closing
+        self._earlier = self.server.server_peers
+        self.change(0)
+
+    def create_hub(self, cache: ClientCache | None = None) -> FusionHub:
+        hub = FusionHub(transport=self.network, limits=LIMITS, cache=cache)
         # To read the contract takes as long as a schedule.
         hub.table._definitions[Api] = _definition
         return hub
@@ -168,6 +185,11 @@ class Schedule:
     @property
     def server(self) -> FusionHub:
         return self.servers[-1]
+
+    @property
+    def server_peers(self) -> list[Any]:
+        """The server's side of all clients but the earlier one, which is gone for good."""
+        return [peer for peer in self.server.server_peers if peer not in self._earlier]
 
     @property
     def is_linked(self) -> bool:
@@ -340,21 +362,23 @@ class Schedule:
             if replica.is_consistent:
                 (key,) = replica.input.arguments
                 assert replica.value == self.values[key], "a replica is stale"
-        for key in range(KEYS):
-            assert await self.api.value(key) == self.values[key]
+                assert Synchronizer.PRECISE.is_synchronized(replica), "nobody has asked about a replica"
+        with Synchronizer.PRECISE.activate():
+            for key in range(KEYS):
+                assert await self.api.value(key) == self.values[key]
 
     async def check_nothing_left(self) -> None:
         """Check that both sides agree on what is open, and forget it when all values have changed once more."""
         here = {call.id for call in self.peer.outbound}
-        there = {call.id for peer in self.server.server_peers for call in peer.inbound}
+        there = {call.id for peer in self.server_peers for call in peer.inbound}
         assert here == there
         for key in range(KEYS):
             self.change(key)
         await self.advance(46)
-        if any(peer.streams.shared_count for peer in self.server.server_peers):
+        if any(peer.streams.shared_count for peer in self.server_peers):
             # Nobody has begun to read them.
             await self.advance(LIMITS.object_release_timeout)
-        peers: list[Any] = [self.peer, *self.server.server_peers]
+        peers: list[Any] = [self.peer, *self.server_peers]
         for peer in peers:
             assert len(peer.outbound) == 0, list(peer.outbound)
             assert len(peer.inbound) == 0, list(peer.inbound)
@@ -405,10 +429,10 @@ def describe(codes: list[int]) -> list[str]:
     return [f"{step.__name__}({index})" for step, index in (_DECODED[code] for code in codes)]
 
 
-async def play(codes: list[int]) -> None:
+async def play(codes: list[int], *, has_cache: bool = False) -> None:
     """Run a schedule, and check what must be true."""
     with VirtualClock() as clock:
-        schedule = Schedule(clock)
+        schedule = Schedule(clock, MemoryCache() if has_cache else None)
         try:
             await schedule.start()
             for code in codes:

@@ -9,7 +9,8 @@ answered:
 - within one life of a server a call isn't run twice at once, and isn't run again unless something was lost or
   repeated since its run has ended: that is what the protocol allows. One that may not be sent again is run once at
   most, whatever happens;
-- when the network is well again every replica that is consistent has the value of the server;
+- when the network is well again every replica that is consistent has the value of the server, and is known to have
+  it, whether or not the client has a cache with values of before;
 - nothing is left in any table of either side, and no source of a stream stays open.
 
 `REFUSION_SCHEDULES` says how many schedules are tried; `make schedules` tries ten thousand.
@@ -37,9 +38,9 @@ def test_whatever_happens_every_call_ends_once_as_it_should_and_nothing_is_left(
     with asyncio.Runner() as runner:
 
         @settings(max_examples=COUNT, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        @given(codes=SCHEDULES)
-        def check(codes: list[int]) -> None:
+        @given(codes=SCHEDULES, has_cache=st.booleans())
+        def check(codes: list[int], has_cache: bool) -> None:
             note(", ".join(describe(codes)))
-            runner.run(play(codes))
+            runner.run(play(codes, has_cache=has_cache))
 
         check()
