@@ -138,7 +138,7 @@ class PeerStateMonitor:
         if isinstance(target, RpcLocal):
             return None
         # One that is there isn't asked for along this route: it would have to stay for that.
-        peer = self._hub.find_peer(target) if isinstance(target, str) else target
+        peer = self._hub.client_peers.find(target) if isinstance(target, str) else target
         peer = peer or self._hub.target_peer(route)
         if not isinstance(peer, RpcClientPeer):
             raise ValueError(f"{route!r} leads to a client of this hub; only the client's side of a link is monitored")

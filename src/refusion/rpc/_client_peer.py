@@ -170,7 +170,7 @@ class RpcClientPeer(RpcPeer):
         return super().closed_error()
 
     async def aclose(self) -> None:
-        self.hub.forget_client(self)
+        self.hub.client_peers.forget(self)
         self._task.cancel()
         await super().aclose()
         await asyncio.gather(self._task, return_exceptions=True)

@@ -14,7 +14,8 @@ from refusion._base._logging import log_failure, logger
 from ._call_context import InboundContext, OutboundContext, RpcInboundMiddleware, RpcOutboundMiddleware
 from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
-from ._client_peer import RpcClientPeer, RpcConnectionKind
+from ._client_peer import RpcClientPeer
+from ._client_peers import ClientPeers
 from ._contract import MethodDefinition, ServiceDefinition
 from ._draining import Draining
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
@@ -27,8 +28,7 @@ from ._pipeline import Pipeline
 from ._proxy import create_proxy, remote_function, routed_function
 from ._proxy_table import ProxyTable, RpcPlace
 from ._routed_calls import send_along
-from ._routed_peers import RoutedPeers
-from ._routes import RpcLocal, RpcRoute, RpcRouter, check_url
+from ._routes import RpcLocal, RpcRoute, RpcRouter
 from ._server_peer import RpcServerPeer
 from ._server_peers import ServerPeers
 from ._service_modes import RpcServiceMode, entry_function
@@ -115,8 +115,8 @@ class RpcHub:
         self.channels: set[RpcChannel] = set()
         """The channels that are open."""
         self._error_filter = error_filter or default_error_filter()
-        self._client_peers: dict[str, RpcClientPeer] = {}
-        self._peer_handlers: Handlers[RpcClientPeer] = Handlers("a handler of new client peers")
+        self.client_peers: ClientPeers = ClientPeers(self)
+        """The other sides that clients of this hub call."""
         self._close_handlers: Handlers[RpcHub] = Handlers("a handler of a closed hub")
         self.clients: ServerPeers = ServerPeers(self)
         """The other sides of connections to this hub."""
@@ -125,7 +125,6 @@ class RpcHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._failovers: list[FailoverRef] = []
-        self._routed_peers = RoutedPeers(self)
         self._invocations = Invocations(self)
         self._draining = Draining(self._invocations)
         self.add_call_kind(RpcCallKind())
@@ -203,7 +202,7 @@ class RpcHub:
             RpcContractError: If the contract can't be one.
             ValueError: If there is no peer to call.
         """
-        client: C = self._proxies.get(self.table.define(contract), peer or self._only_peer())
+        client: C = self._proxies.get(self.table.define(contract), peer or self.client_peers.only())
         return client
 
     def kind_of(self, attribute: Any) -> int:
@@ -290,9 +289,7 @@ class RpcHub:
             ValueError: If the URL isn't one that the transport connects to, as `ws://` or `wss://`.
             RuntimeError: If no event loop runs, or the hub belongs to another one.
         """
-        peer = self.find_peer(url) or self.open_peer(url)
-        self._routed_peers.keep(peer)
-        return peer
+        return self.client_peers.get(url)
 
     def failover(self, *urls: str) -> FailoverRef:
         """Return a ref to the first of several servers, and to the next one whenever that isn't connected.
@@ -302,7 +299,7 @@ class RpcHub:
         Raises:
             ValueError: If there are no URLs, one comes twice, or the transport doesn't connect to one.
         """
-        self._check_open()
+        self.check_open()
         ref = FailoverRef(self, urls)
         self._failovers.append(ref)
         return ref
@@ -316,11 +313,11 @@ class RpcHub:
         target = route.target
         if isinstance(target, RpcLocal):
             raise ValueError(f"{route!r} leads to no peer, but to the service here")
-        return self._routed_peers.get(route, target) if isinstance(target, str) else target
+        return self.client_peers.at(route, target) if isinstance(target, str) else target
 
     def on_peer_opened(self, handler: Callable[[RpcClientPeer], object]) -> Callable[[], None]:
         """Call `handler(peer)` for each new client peer, also one in the place of another; returns how to stop that."""
-        return self._peer_handlers.add(handler)
+        return self.client_peers.opened.add(handler)
 
     @property
     def server_peers(self) -> tuple[RpcServerPeer, ...]:
@@ -346,7 +343,7 @@ class RpcHub:
         Raises:
             OSError: If it can't listen there.
         """
-        self._check_open()
+        self.check_open()
 
         def accept(request: ConnectionRequest) -> Receiver | Rejection:
             return self.accept(request) if origins(request) else REFUSED_ORIGIN
@@ -355,7 +352,7 @@ class RpcHub:
         if self.is_closed:
             # It was, while this waited.
             await server.aclose()
-        self._check_open()
+        self.check_open()
         self._servers.append(server)
         return server
 
@@ -391,20 +388,6 @@ class RpcHub:
 
     # For peers, routes and channels
 
-    def find_peer(self, url: str) -> RpcClientPeer | None:
-        """Return the peer for a URL, if there is one."""
-        peer = self._client_peers.get(url)
-        # One that was given up, as its server didn't speak its format, may find another server there by now.
-        return None if peer is None or peer.connection_state.kind is RpcConnectionKind.CLOSED else peer
-
-    def open_peer(self, url: str) -> RpcClientPeer:
-        """Return a new peer for a URL, which starts to connect."""
-        check_url(url, self.network.schemes)
-        self._check_open()
-        peer = self._client_peers[url] = RpcClientPeer(self, url, self.client_format)
-        self._peer_handlers.tell(peer)
-        return peer
-
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of this hub."""
@@ -415,10 +398,16 @@ class RpcHub:
             raise RuntimeError("a hub belongs to the event loop that it was first used in; make one for each loop")
         return self._loop
 
-    def forget_client(self, peer: RpcClientPeer) -> None:
-        """Drop a client peer that is being closed."""
-        if self._client_peers.get(peer.url) is peer:
-            del self._client_peers[peer.url]
+    def check_open(self) -> None:
+        """Refuse what begins when the hub is closed, or in another event loop.
+
+        Raises:
+            RpcDisconnected: If it is closed.
+            RuntimeError: If it belongs to another event loop.
+        """
+        if self.is_closed:
+            raise RpcDisconnected("the hub is closed; make a new one")
+        _ = self.loop
 
     def open_channel(self, channel: RpcChannel) -> None:
         """Note a channel, which is closed with the hub.
@@ -440,12 +429,6 @@ class RpcHub:
             RpcServiceNotFound: If there is none.
         """
         return self.table.implementation(contract)
-
-    def _only_peer(self) -> RpcClientPeer:
-        if len(self._client_peers) != 1:
-            raise ValueError("say whom to call: hub.client(Contract, url)")
-        (peer,) = self._client_peers.values()
-        return peer
 
     def _add_distributed(self, definition: ServiceDefinition, implementation: Any, place: RpcPlace) -> Any:
         router = self._proxies.router(place)
@@ -471,15 +454,15 @@ class RpcHub:
         return await self.table.served(context.method).invoke(context)
 
     async def _close(self, drain_seconds: float) -> None:
-        self._routed_peers.cancel()
+        self.client_peers.closing()
         await asyncio.gather(*[failover.aclose() for failover in self._failovers])
         if drain_seconds > 0:
-            await self._draining.run([*self.clients, *self._client_peers.values()], drain_seconds)
+            await self._draining.run([*self.clients, *self.client_peers], drain_seconds)
         await self._invocations.aclose()
         for channel in tuple(self.channels):
             channel.close()
         # Peers before servers: a client should see calls unanswered, not answered with a cancellation.
-        peers = [*self.clients, *self._client_peers.values()]
+        peers = [*self.clients, *self.client_peers]
         tasks = [asyncio.create_task(peer.aclose(), name="rpc close peer") for peer in peers]
         tasks.extend(self.clients.closing_tasks)
         if tasks:
@@ -491,11 +474,6 @@ class RpcHub:
                 logger.warning("a hub was closed while some connections or handlers were still busy")
         self._close_handlers.tell(self)
         await asyncio.gather(*[server.aclose() for server in self._servers])
-
-    def _check_open(self) -> None:
-        if self.is_closed:
-            raise RpcDisconnected("the hub is closed; make a new one")
-        _ = self.loop
 
 
 async def _send(context: OutboundContext) -> Any:

@@ -28,9 +28,9 @@ class RoutedPeers:
 
     def get(self, route: RpcRoute, url: str) -> "RpcClientPeer":
         """Return the peer that a route leads to."""
-        peer = self._hub.find_peer(url)
+        peer = self._hub.client_peers.find(url)
         if peer is None:
-            peer = self._hub.open_peer(url)
+            peer = self._hub.client_peers.open(url)
             self._routes[peer] = set()
         routes = self._routes.get(peer)
         if routes is not None and route not in routes:

@@ -378,7 +378,7 @@ async def test_a_url_that_nobody_has_asked_for_is_connected_to_while_it_is_watch
         assert monitor.state.value == PeerState(JUST_CONNECTED)
         await monitor.aclose()
         await settle()
-        assert hub.find_peer(URL) is None
+        assert hub.client_peers.find(URL) is None
 
 
 async def test_a_peer_that_somebody_has_asked_for_stays_when_the_monitor_goes(stage: RemoteStage) -> None:
@@ -394,7 +394,7 @@ async def test_a_monitor_doesnt_keep_a_peer_that_no_route_leads_to_any_more(stag
     listener = await stage.server.serve()
     ref = RpcRef(listener.url)
     await stage.hub.client(CounterApi, ref).get("a")
-    peer: Any = stage.hub.find_peer(listener.url)
+    peer: Any = stage.hub.client_peers.find(listener.url)
     async with (
         PeerStateMonitor(stage.hub, listener.url) as by_url,
         PeerStateMonitor(stage.hub, RpcRef(listener.url)) as by_another_ref,
@@ -556,7 +556,7 @@ async def test_a_closed_monitor_leaves_nothing_behind(stage: RemoteStage) -> Non
     assert stage.clock.pending_timers == timers
     assert not ref.route._handlers
     assert not stage.peer._state_handlers._handlers
-    assert not stage.hub._peer_handlers._handlers
+    assert not stage.hub.client_peers.opened._handlers
     assert not stage.hub._close_handlers._handlers
 
     await stage.cut()
@@ -577,7 +577,7 @@ async def test_a_monitor_may_be_closed_right_after_a_reroute(stage: RemoteStage)
     await monitor.aclose()
     await settle()
     assert not ref.route._handlers
-    assert stage.hub.find_peer("ws://nobody:9") is None
+    assert stage.hub.client_peers.find("ws://nobody:9") is None
 
 
 @pytest.mark.parametrize("target", [URL, RpcRef(URL), RpcRef(LOCAL)], ids=str)

@@ -69,7 +69,7 @@ class Town:
     @property
     def open_calls(self) -> int:
         inbound = sum(len(peer.inbound) for server in self.servers for peer in server.server_peers)
-        return inbound + sum(len(peer.outbound) for peer in self.client._client_peers.values())
+        return inbound + sum(len(peer.outbound) for peer in self.client.client_peers)
 
     async def aclose(self) -> None:
         for hub in (self.client, *self.servers):
@@ -539,7 +539,7 @@ async def test_the_peer_of_a_former_route_is_closed_when_nothing_is_open_with_it
     ref.reroute(town.urls[1])
     await town.client_of(ref).add(1, 2)
     await settle(40)
-    assert list(town.client._client_peers) == [town.urls[1]]
+    assert [peer.url for peer in town.client.client_peers] == [town.urls[1]]
 
 
 async def test_a_peer_that_somebody_asked_for_stays_when_its_route_changes(town: Town) -> None:
