@@ -9,7 +9,7 @@ FUZZ_READY := $(VENV)/.ready-to-fuzz
 MINUTES ?= 5
 ARGS ?=
 
-.PHONY: help demo test schedules check fuzz format bench bench-rpc bench-connections interop clean
+.PHONY: help demo test schedules check fuzz format bench bench-rpc bench-connections bench-remote interop clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -54,6 +54,9 @@ bench-rpc: $(BENCH_READY)  ## remote calls beside grpc.aio, hand-written JSON-RP
 
 bench-connections: $(BENCH_READY)  ## memory of idle connections, and telling thousands of clients
 	$(BIN)/python -m benchmarks.bench_connections $(ARGS)
+
+bench-remote: $(BENCH_READY)  ## a read-mostly service over REST, plain calls and replicas; how clients start
+	$(BIN)/python -m benchmarks.bench_remote $(ARGS)
 
 interop: $(READY)  ## with the TypeScript packages of Fusion; REFUSION_TS is their built `ts` folder
 	REFUSION_TS="$(REFUSION_TS)" $(BIN)/python -m pytest -q -p no:cacheprovider tests/interop $(ARGS)
