@@ -44,7 +44,7 @@ async def eventually_consistent(
     create_client_hub: HubFactory = FusionHub,
     create_server_hub: HubFactory = FusionHub,
 ) -> ConsistencyReport:
-    """Drive a compute service and its clients through edits, reads, cuts and restarts, and show that all end with the truth.
+    """Drive a compute service and its clients through edits, cuts and restarts, and show that all end with the truth.
 
     A server and its clients run in this process, each with a hub of its own and real connections between them. Edits
     happen in the server's process and by commands of clients. Meanwhile clients read, hold replicas, capture computeds,
@@ -150,7 +150,7 @@ class _Run:
         self._calls = tuple(plan.scenario.calls())
         if not self._calls:
             raise ValueError(f"{plan.scenario!r} has no calls, so there is nothing to compare")
-        self._random = Random(plan.seed)
+        self._random = Random(plan.seed)  # noqa: S311  # to be repeated is what it is for
         self._started_at = time.monotonic()
         self._counts = ConsistencyCounts()
         self._lives = ServerLives(plan.scenario, self._counts, plan.create_server_hub, plan.transport)
@@ -162,6 +162,7 @@ class _Run:
         self._commands: set[asyncio.Task[None]] = set()
         self._command_count = 0
         self._failed_commands = 0
+        self._mistake: Exception | None = None
         self._settle_seconds = 0.0
         self._wrong: Disagreement | None = None
 
@@ -261,12 +262,14 @@ class _Run:
 
     async def _edit(self) -> None:
         """Change something, by a command of some client or in the server's process."""
+        if self._mistake is not None:
+            raise self._mistake
         client = self._random.choice(self._clients)
         if self._random.random() < _COMMAND_SHARE and len(self._commands) < _MAX_COMMANDS:
             command = self._scenario.command(client.api, self._random)
             if command is not None:
                 self._command_count += 1
-                task = asyncio.create_task(self._finish(command), name="command")
+                task = asyncio.create_task(self._finish(command), name=f"client {client.number}: a command")
                 self._commands.add(task)
                 task.add_done_callback(self._commands.discard)
                 return
@@ -278,6 +281,9 @@ class _Run:
             await command
         except RpcError:
             self._failed_commands += 1
+        except Exception as error:
+            # A mistake of the scenario, which the next edit raises.
+            self._mistake = error
 
     async def _pause(self) -> None:
         """Wait until the next edit: many come at once, some a moment later."""
@@ -327,8 +333,9 @@ class _Run:
         return HungCalls(tuple(self._unanswered()), self._plan.settle_timeout, str(self._plan))
 
     def _unanswered(self) -> list[str]:
-        return [text for client in self._clients for text in client.unanswered_calls]
+        commands = [command.get_name() for command in self._commands]
+        return [*commands, *[text for client in self._clients for text in client.unanswered_calls]]
 
     def _fork(self) -> Random:
         """Return random numbers for somebody who must not depend on what others do meanwhile."""
-        return Random(self._random.getrandbits(64))
+        return Random(self._random.getrandbits(64))  # noqa: S311  # to be repeated is what it is for

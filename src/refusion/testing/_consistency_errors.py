@@ -93,9 +93,7 @@ class TooManyCalls(ConsistencyError):
         self.repeat: str = repeat
 
     def __str__(self) -> str:
-        return (
-            f"{self.count:,} {self.what}, but there were reasons for {self.bound:,} at most\n  repeat: {self.repeat}"
-        )
+        return f"{self.count:,} {self.what}, but there were reasons for {self.bound:,} at most\n  repeat: {self.repeat}"
 
 
 _SHOWN = 10

@@ -120,7 +120,7 @@ class DrivenClient:
                 return self._disagreement(index, "a computed on top", on_top.value[index], truths, on_top)
         state = self._state.computed
         for place, index in enumerate(self._followed):
-            outcome = Result(error=state.error) if state.has_error else _item(state.value, place)
+            outcome = _item(state.output, place)
             if not _agree(outcome, truths[index]):
                 return self._disagreement(index, "its ComputedState", outcome, truths, state)
         return None
@@ -207,8 +207,10 @@ class _OnTop:
         return tuple([await outcome_of(getattr(self._api, call.method)(*call.arguments)) for call in calls])
 
 
-def _item(outcomes: tuple[Result[Any], ...] | None, place: int) -> Result[Any]:
-    return Result() if outcomes is None else outcomes[place]
+def _item(outcomes: Result[tuple[Result[Any], ...] | None], place: int) -> Result[Any]:
+    """Return one outcome of several; none are there before a state was computed for the first time."""
+    values, error = outcomes.value_or_none, outcomes.error
+    return Result(error=error) if values is None else values[place]
 
 
 def _agree(outcome: Result[Any], truth: Result[Any]) -> bool:

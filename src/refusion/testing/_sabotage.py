@@ -131,5 +131,6 @@ class Sabotage:
 
     async def _wait_link(self, client: DrivenClient) -> None:
         """Wait for a connection that wasn't cut yet, though it may not be ready either."""
-        while client.peer.link is None or client.peer.link is self._cut_links.get(client):
+        # Nobody tells of a connection before its handshake.
+        while client.peer.link is None or client.peer.link is self._cut_links.get(client):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
