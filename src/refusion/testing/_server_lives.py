@@ -1,6 +1,7 @@
 """A server that is restarted at the same address, again and again, on the same data."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, final
@@ -8,7 +9,7 @@ from typing import Any, Final, Protocol, final
 from refusion._base._retries import RetryDelays
 from refusion.remote import FusionHub
 from refusion.rpc import RpcLimits
-from refusion.rpc.transports import Network
+from refusion.rpc.transports import Network, Server
 
 from ._consistency_counts import ConsistencyCounts
 from ._scenario import ConsistencyScenario
@@ -21,7 +22,7 @@ HURRIED: Final = RpcLimits(
 """Limits of hubs that reconnect at once, so that many cuts take little time."""
 
 _DRAIN_SECONDS: Final = 0.1
-_BIND_TRIES: Final = 100
+_BIND_SECONDS: Final = 5.0
 _BIND_PAUSE: Final = 0.05
 
 
@@ -101,18 +102,19 @@ class ServerLives:
         self.count += 1
 
     async def _serve(self) -> None:
-        for tries_left in reversed(range(_BIND_TRIES)):
-            try:
-                server = await self._hub.serve("127.0.0.1", self._port)
-                break
-            except OSError:
-                # Connections of the life before may still hold the port for a moment.
-                if not tries_left or not self._port:
-                    raise
-                await asyncio.sleep(_BIND_PAUSE)
-        else:
-            raise AssertionError
+        server = await self._listen()
         self._port, self.url = server.port, server.url
+
+    async def _listen(self) -> Server:
+        deadline = time.monotonic() + _BIND_SECONDS
+        while True:
+            try:
+                return await self._hub.serve("127.0.0.1", self._port)
+            except OSError:
+                # What was connected to the life before may still hold the port for a moment.
+                if self._port == 0 or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_BIND_PAUSE)
 
     def _abort_connections(self) -> None:
         for peer in self._hub.server_peers:
