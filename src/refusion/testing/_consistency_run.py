@@ -14,7 +14,7 @@ from ._consistency_counts import ConsistencyCounts
 from ._consistency_errors import HungCalls, StaleReplica, TooManyCalls
 from ._consistency_report import ConsistencyReport
 from ._driven_client import Disagreement, DrivenClient, outcome_of
-from ._sabotage import Sabotage
+from ._sabotage import NobodyConnects, Sabotage
 from ._scenario import ConsistencyScenario
 from ._server_lives import HURRIED, HubFactory, ServerLives
 
@@ -107,11 +107,14 @@ class ConsistencyRun:
                 await self._edit()
                 await self._pause()
             await sabotage.wait_over()
-        except TimeoutError:
+        except NobodyConnects:
             raise self._hung() from None
         for use in self._uses:
             use.cancel()
         await asyncio.wait(self._uses)
+        for use in self._uses:
+            if not use.cancelled():
+                use.result()
         self._settle_seconds = await self._settle()
 
     async def peace(self) -> None:
@@ -180,8 +183,7 @@ class ConsistencyRun:
 
     async def _edit(self) -> None:
         """Change something, by a command of some client or in the server's process."""
-        if self._mistake is not None:
-            raise self._mistake
+        self._check_mistake()
         client = self._random.choice(self._clients)
         if self._random.random() < _COMMAND_SHARE and len(self._commands) < _MAX_COMMANDS:
             command = self._scenario.command(client.api, self._random)
@@ -200,8 +202,12 @@ class ConsistencyRun:
         except RpcError:
             self._failed_commands += 1
         except Exception as error:
-            # A mistake of the scenario, which the next edit raises.
+            # A mistake of the scenario, which ends the run.
             self._mistake = error
+
+    def _check_mistake(self) -> None:
+        if self._mistake is not None:
+            raise self._mistake
 
     async def _pause(self) -> None:
         """Wait until the next edit: many come at once, some a moment later."""
@@ -232,8 +238,9 @@ class ConsistencyRun:
         return time.monotonic() - started_at
 
     async def _agree(self) -> None:
-        while reads := [read for client in self._clients for read in client.reads] + [*self._commands]:
-            await asyncio.gather(*reads, return_exceptions=True)
+        tasks = [*self._commands, *[read for client in self._clients for read in client.reads]]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._check_mistake()
         for client in self._clients:
             await client.peer.wait_connected()
         service = self._scenario.create_service()
@@ -243,6 +250,8 @@ class ConsistencyRun:
                 self._wrong = wrong
                 await asyncio.sleep(_POLL_SECONDS)
             self._wrong = None
+        while self._unanswered():  # noqa: ASYNC110  # of many kinds, and over in a moment
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _stale(self, wrong: Disagreement) -> StaleReplica:
         return StaleReplica(*wrong, self._plan.settle_timeout, str(self._plan))

@@ -10,12 +10,17 @@ from typing import Any, Final, final
 from ._driven_client import DrivenClient
 from ._server_lives import ServerLives
 
-__all__ = ["Sabotage"]
+__all__ = ["NobodyConnects", "Sabotage"]
 
 _MAX_AT_ONCE: Final = 4
 _MAX_REPEATS: Final = 5
 _POLL_SECONDS: Final = 0.001
 _MAX_PAUSE: Final = 0.01
+
+
+class NobodyConnects(Exception):
+    """Raised when there are no connections to cut, and none are made."""
+
 
 _Act = Callable[[], Coroutine[Any, Any, None]]
 
@@ -56,7 +61,7 @@ class Sabotage:
         """Begin what is due before this edit; waits while too much is going on already.
 
         Raises:
-            TimeoutError: If it waits in vain, because clients don't connect.
+            NobodyConnects: If it waits in vain.
             Exception: What a restart has failed with.
         """
         while self._planned and self._planned[0][0] <= position:
@@ -80,7 +85,7 @@ class Sabotage:
                 self._acts, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                raise TimeoutError("clients don't connect")
+                raise NobodyConnects
             for act in done:
                 act.result()
 

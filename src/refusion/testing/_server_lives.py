@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, final
 from refusion._base._retries import RetryDelays
 from refusion.remote import FusionHub
 from refusion.rpc import RpcLimits
-from refusion.rpc.transports import Network, Server
+from refusion.rpc.transports import Network, Server, TransportLimits
 
 from ._consistency_counts import ConsistencyCounts
 from ._scenario import ConsistencyScenario
@@ -17,9 +17,13 @@ from ._scenario import ConsistencyScenario
 __all__ = ["HURRIED", "HubFactory", "ServerLives"]
 
 HURRIED: Final = RpcLimits(
-    reconnect_delays=RetryDelays(0.002, 0.1), premature_disconnect_threshold=0.02, close_timeout=2.0
+    reconnect_delays=RetryDelays(0.002, 0.1),
+    premature_disconnect_threshold=0.02,
+    transport=TransportLimits(connect_timeout=2.0),
+    handshake_timeout=2.0,
+    close_timeout=2.0,
 )
-"""Limits of hubs that reconnect at once, so that many cuts take little time."""
+"""Limits of hubs that reconnect at once, so that many cuts take little time, and don't wait long for who is gone."""
 
 _DRAIN_SECONDS: Final = 0.1
 _BIND_SECONDS: Final = 5.0
