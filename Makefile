@@ -9,7 +9,7 @@ FUZZ_READY := $(VENV)/.ready-to-fuzz
 MINUTES ?= 5
 ARGS ?=
 
-.PHONY: help demo test schedules check fuzz format bench bench-rpc bench-connections bench-remote interop clean
+.PHONY: help demo test schedules soak check fuzz format bench bench-rpc bench-connections bench-remote interop clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -28,6 +28,9 @@ schedules: $(READY)  ## 10,000 random schedules of calls and broken links, in tw
 		running="$$running $$!"; \
 	done; \
 	for process in $$running; do wait $$process || failed=1; done; test -z "$$failed"
+
+soak: $(READY)  ## a server and its clients under edits, cuts and restarts for MINUTES=5, one seed after another; ARGS="--seed 7"
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 check: $(READY) $(FUZZ_READY)  ## format, lint, types, layers, and every fuzzer for a moment
 	$(BIN)/ruff format --check .

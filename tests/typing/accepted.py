@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from random import Random
 from typing import assert_type
 
 from refusion import (
@@ -17,6 +18,7 @@ from refusion import (
 from refusion.rpc import RpcHub, RpcStream, rpc_type
 from refusion.rpc.formats import FrameEncoder, get_format
 from refusion.rpc.protocol import SizeLimits
+from refusion.testing import ComputeCall, ConsistencyReport, ConsistencyScenario, eventually_consistent
 
 
 class Todos:
@@ -125,3 +127,34 @@ async def formats() -> None:
     assert_type(codec.encode((1, Bear(1.5))), bytes)
     assert_type(get_format("msgpack6c-lz4").frame_encoder(is_server=True), FrameEncoder | None)
     assert_type(SizeLimits(argument_bytes=1_000_000).argument_bytes, int)
+
+
+class Clock:
+    @compute_method
+    async def now(self) -> int:
+        raise NotImplementedError
+
+
+class ClockService(Clock):
+    time = 0
+
+
+class ClockScenario(ConsistencyScenario[Clock, ClockService]):
+    contract = Clock
+
+    def create_service(self) -> ClockService:
+        return ClockService()
+
+    async def edit(self, service: ClockService, random: Random) -> None:
+        service.time += random.randrange(60)
+
+    async def command(self, client: Clock, random: Random) -> None:
+        assert_type(await client.now(), int)
+
+    def calls(self) -> list[ComputeCall]:
+        return [ComputeCall("now")]
+
+
+async def driven() -> None:
+    report = await eventually_consistent(ClockScenario(), seed=1, create_client_hub=FusionHub)
+    assert_type(report, ConsistencyReport)

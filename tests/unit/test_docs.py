@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["calls.md", "peer-state.md", "routing.md", "streams.md"])
+@pytest.mark.parametrize("name", ["calls.md", "peer-state.md", "routing.md", "streams.md", "testing.md"])
 def test_the_snippets_of_a_page_are_a_program_that_prints_what_it_says(name: str, tmp_path: Path) -> None:
     page = (DOCS / name).read_text()
     program = tmp_path / "page.py"

@@ -1,0 +1,35 @@
+"""A hard life: eight clients, ten thousand edits, two hundred cuts and five restarts, on real connections."""
+
+import gc
+
+import pytest
+
+from refusion.testing import eventually_consistent
+
+from .warehouse import WarehouseScenario
+
+
+# A server of asyncio that is closed just when it has accepted a connection forgets that one, and leaves it to the GC.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("transport", "seed"), [("picows", 1), ("websockets", 2)])
+async def test_after_any_trouble_no_replica_is_stale_no_call_hangs_and_none_was_needless(
+    transport: str, seed: int
+) -> None:
+    report = await eventually_consistent(
+        WarehouseScenario(), seed=seed, clients=8, edits=10_000, cuts=200, restarts=5, transport=transport
+    )
+
+    assert (report.edits, report.cuts, report.restarts) == (10_000, 200, 5)
+    assert report.reconnects >= 200
+    assert report.hung_calls == 0
+    assert report.remote_calls <= report.calls_bound
+    assert report.replicas <= report.replicas_bound
+    assert report.computations <= report.computations_bound
+    # It was worth the while: all was read by all, and again and again.
+    assert report.first_reads == 8 * 37
+    assert report.replicas_invalidated > 20 * report.first_reads
+    assert report.commands > 1_000
+    # Not in another test, which would have to answer for it.
+    gc.collect()
