@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, final
 
 from refusion.compute import ComputationCancelled, Computed, registry
-from refusion.remote._compute_calls import COMPUTE_CALL_TYPE, InvalidatedBeforeResult
+from refusion.remote._outbound_compute_call import COMPUTE_CALL_TYPE, InvalidatedBeforeResult
 from refusion.rpc import OutboundContext, Proceed, RpcCallCancelled, RpcClientPeer
 
 __all__ = ["ClientCounts", "ConsistencyCounts", "ServiceCounts"]
