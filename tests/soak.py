@@ -1,7 +1,8 @@
 """Drives a server and its clients for as long as one likes: `python -m tests.soak --minutes 30`.
 
-Each seed is a run of its own, with a transport, a format, a number of clients and rates of its own, and prints what it
-has seen in a line. Ends with 1 at the first failure; `--seed` then runs that seed again, and those after it.
+Each seed is a run of its own, with a transport, a format, a cache or none, a number of clients and rates of its own,
+and prints what it has seen in a line. Ends with 1 at the first failure; `--seed` then runs that seed again, and those
+after it.
 """
 
 import argparse
@@ -13,9 +14,13 @@ import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from refusion import FusionHub
+from refusion import FusionHub, MemoryCache, SqliteCache
+from refusion.remote import ClientCache
 from refusion.testing import ConsistencyError, ConsistencyReport, eventually_consistent
 
 from .model.warehouse import WarehouseScenario
@@ -30,6 +35,7 @@ class Soak:
     seed: int
     transport: str
     format: str
+    cache: str
     clients: int
     edits: int
     cuts: int
@@ -42,6 +48,7 @@ class Soak:
             seed=seed,
             transport=chance.choice(["picows", "picows", "websockets"]),
             format=chance.choice(["msgpack6c", "msgpack6c", "msgpack6", "json5np"]),
+            cache=chance.choice(["no cache", "no cache", "MemoryCache", "SqliteCache"]),
             clients=chance.randint(1, 16),
             edits=chance.choice([1_000, 5_000, 10_000, 20_000]),
             cuts=chance.randint(0, 400),
@@ -49,16 +56,26 @@ class Soak:
         )
 
     async def run(self) -> ConsistencyReport:
-        return await eventually_consistent(
-            WarehouseScenario(),
-            seed=self.seed,
-            clients=self.clients,
-            edits=self.edits,
-            cuts=self.cuts,
-            restarts=self.restarts,
-            transport=self.transport,
-            create_client_hub=partial(FusionHub, format=self.format),
-        )
+        with TemporaryDirectory(prefix="soak-") as folder:
+            return await eventually_consistent(
+                WarehouseScenario(),
+                seed=self.seed,
+                clients=self.clients,
+                edits=self.edits,
+                cuts=self.cuts,
+                restarts=self.restarts,
+                transport=self.transport,
+                create_client_hub=partial(self._create_client_hub, folder),
+            )
+
+    def _create_client_hub(self, folder: str, **options: Any) -> FusionHub:
+        cache: ClientCache | None = None
+        if self.cache == "MemoryCache":
+            cache = MemoryCache()
+        elif self.cache == "SqliteCache":
+            # All clients of a run use one file.
+            cache = SqliteCache(Path(folder) / "cache.db")
+        return FusionHub(format=self.format, cache=cache, **options)
 
 
 def main() -> int:
@@ -83,7 +100,7 @@ def main() -> int:
             traceback.print_exc()
             return 1
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{report}; {soak.transport}, {soak.format}, peak {peak_mib} MiB", flush=True)
+        print(f"{report}; {soak.transport}, {soak.format}, {soak.cache}, peak {peak_mib} MiB", flush=True)
         seed += 1
     print(f"{seed - options.seed} runs without a failure")
     return 0

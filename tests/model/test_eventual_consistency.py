@@ -1,9 +1,11 @@
 """A hard life: eight clients, ten thousand edits, two hundred cuts and five restarts, on real connections."""
 
 import gc
+from typing import Any
 
 import pytest
 
+from refusion import FusionHub, MemoryCache
 from refusion.testing import eventually_consistent
 
 from .warehouse import WarehouseScenario
@@ -13,12 +15,24 @@ from .warehouse import WarehouseScenario
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("transport", "seed"), [("picows", 1), ("websockets", 2)])
+@pytest.mark.parametrize(
+    ("transport", "has_cache", "seed"), [("picows", False, 1), ("websockets", False, 2), ("picows", True, 3)]
+)
 async def test_after_any_trouble_no_replica_is_stale_no_call_hangs_and_none_was_needless(
-    transport: str, seed: int
+    transport: str, has_cache: bool, seed: int
 ) -> None:
+    def create_client_hub(**options: Any) -> FusionHub:
+        return FusionHub(cache=MemoryCache() if has_cache else None, **options)
+
     report = await eventually_consistent(
-        WarehouseScenario(), seed=seed, clients=8, edits=10_000, cuts=200, restarts=5, transport=transport
+        WarehouseScenario(),
+        seed=seed,
+        clients=8,
+        edits=10_000,
+        cuts=200,
+        restarts=5,
+        transport=transport,
+        create_client_hub=create_client_hub,
     )
 
     assert (report.edits, report.cuts, report.restarts) == (10_000, 200, 5)

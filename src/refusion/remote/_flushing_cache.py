@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import Any, Final, final
 
 from refusion._base._clock import TimerHandle, current_clock
-from refusion._base._logging import log_failure, logger
+from refusion._base._logging import logger
 from refusion._base._retries import RetryDelays
 
 from ._cache import CachedValue, ClientCache
@@ -204,8 +204,8 @@ class FlushingCache(ClientCache):
     async def _flush_in_background(self) -> None:
         try:
             await self._write_pending()
-        except Exception:
-            log_failure("writing to a client cache", self)
+        except Exception as error:
+            logger.warning("writing to %r failed, and will be tried again: %s", self, _describe(error))
 
     async def _write_pending(self) -> None:
         self._disarm()
@@ -260,6 +260,10 @@ class FlushingCache(ClientCache):
             self._pending = _Batch()
             self._disarm()
             await self.close_store()
+
+
+def _describe(error: Exception) -> str:
+    return "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 @final

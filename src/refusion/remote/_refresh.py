@@ -17,9 +17,9 @@ from ._known_values import KnownValue
 if TYPE_CHECKING:
     from ._hub import FusionHub
 
-__all__ = ["Refresh"]
+__all__ = ["UNCONFIRMED", "Refresh"]
 
-_UNCONFIRMED: Final = InvalidationSource("its server couldn't be asked about it")
+UNCONFIRMED: Final = InvalidationSource("its server couldn't be asked about it")
 
 
 @final
@@ -65,7 +65,7 @@ class Refresh:
         finalizer.detach()
         replica = self._replica()
         if replica is not None and (task.cancelled() or not task.result()):
-            replica.invalidate(immediately=True, source=_UNCONFIRMED)
+            replica.invalidate(immediately=True, source=UNCONFIRMED)
 
     async def _run(self) -> bool:
         """Settle what becomes of the replica; returns False if there was no answer."""

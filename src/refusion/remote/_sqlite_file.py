@@ -28,11 +28,19 @@ T = TypeVar("T")
 
 _GET: Final = "SELECT id, data, hash, checksum FROM entries WHERE scope = ? AND key = ?"
 _SET: Final = (
-    "INSERT INTO entries (scope, key, data, hash, checksum, size, used) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "INSERT INTO entries (scope, key, data, hash, checksum, size, used) VALUES {} "
     "ON CONFLICT (scope, key) DO UPDATE SET data = excluded.data, hash = excluded.hash, "
     "checksum = excluded.checksum, size = excluded.size, used = excluded.used"
 )
+_REMOVE: Final = "DELETE FROM entries WHERE (scope, key) IN (VALUES {})"
+_TOUCH: Final = (
+    "WITH uses (number, at) AS (VALUES {}) UPDATE entries "
+    "SET used = (SELECT at FROM uses WHERE number = id) WHERE id IN (SELECT number FROM uses)"
+)
 _OLDEST: Final = "SELECT id, ifnull(CAST(size AS INTEGER), 0) FROM entries ORDER BY used, size, id"
+_MAX_PARAMETERS: Final = 999
+"""How many values a statement may have, in every build of SQLite."""
+
 _UNKNOWN: Final = float("inf")
 _MAX_TRIES: Final = 3
 """One with the file as it is, one with a new one, and one more should another process damage or move that as well."""
@@ -124,12 +132,9 @@ class SqliteFile:
         with transaction(db):
             if not self._has_scope(db):
                 return
-            db.executemany(
-                "DELETE FROM entries WHERE scope = ? AND key = ?",
-                [(self._scope_id, key) for key in values if key not in kept],
-            )
+            _execute_together(db, _REMOVE, [(self._scope_id, key) for key in values if key not in kept])
             self._touch(db)
-            db.executemany(_SET, self._rows(kept))
+            _execute_together(db, _SET, list(self._rows(kept)))
             self._entries += len(kept)
             self._bytes += sum(_size(key, value) for key, value in kept.items())
             if self._entries > self._max_entries or self._bytes > self._max_bytes:
@@ -146,7 +151,7 @@ class SqliteFile:
             yield self._scope_id, key, value.data, value.hash, checksum, _size(key, value), used
 
     def _touch(self, db: sqlite3.Connection) -> None:
-        db.executemany("UPDATE entries SET used = ? WHERE id = ?", list(enumerate(self._touched, time.time_ns())))
+        _execute_together(db, _TOUCH, [(number, used) for used, number in enumerate(self._touched, time.time_ns())])
         self._touched.clear()
 
     def _trim(self, db: sqlite3.Connection) -> None:
@@ -159,7 +164,7 @@ class SqliteFile:
             removed.append((number,))
             entries -= 1
             size_sum -= size
-        db.executemany("DELETE FROM entries WHERE id = ?", removed)
+        _execute_together(db, "DELETE FROM entries WHERE id IN (VALUES {})", removed)
         self._entries, self._bytes = entries, size_sum
 
     def _connected(self) -> sqlite3.Connection:
@@ -234,6 +239,22 @@ class SqliteFile:
             with suppress(FileNotFoundError):
                 source.replace(target)
         logger.warning("%s is damaged (%s); it was moved to %s.corrupt, and begun anew", self._path, error, self._path)
+
+
+def _execute_together(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Execute a statement, with `{}` in it for the rows, as few times as possible.
+
+    The thread needs the interpreter's lock before and after each time, and where that is busy, waits milliseconds for
+    it, with the file locked.
+    """
+    if not rows:
+        return
+    width = len(rows[0])
+    count = _MAX_PARAMETERS // width
+    row = f"({', '.join('?' * width)})"
+    for start in range(0, len(rows), count):
+        part = rows[start : start + count]
+        db.execute(statement.format(", ".join([row] * len(part))), [value for values in part for value in values])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,14 +1,14 @@
 """Replicas that are served while their server can't be asked, until it can."""
 
-from typing import Any, final
+from typing import Any, Final, final
 from weakref import WeakKeyDictionary, WeakSet
 
 from refusion.compute import Computed, InvalidationSource
 from refusion.rpc import RpcClientPeer
 
-__all__ = ["StaleReplicas"]
+__all__ = ["CAN_BE_ASKED_AGAIN", "StaleReplicas"]
 
-_BACK = InvalidationSource("its server can be asked again")
+CAN_BE_ASKED_AGAIN: Final = InvalidationSource("its server can be asked again")
 
 
 @final
@@ -32,4 +32,4 @@ class StaleReplicas:
                 await peer.wait_state_change()
         finally:
             for replica in list(self._by_peer.pop(peer, ())):
-                replica.invalidate(immediately=True, source=_BACK)
+                replica.invalidate(immediately=True, source=CAN_BE_ASKED_AGAIN)

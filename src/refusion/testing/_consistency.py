@@ -43,10 +43,11 @@ async def eventually_consistent(
 
     At last it is checked that nothing was done without a reason. The service computes a value the first time in each
     of its lives, and again after it was invalidated. A client makes a replica the first time, and again after the
-    server has invalidated the value (once for each time) or was replaced, after an error has expired, or after a read
-    was given up. Each replica takes one call, and another one for each that the server cancels or takes back before
-    there is a result. So `calls <= replicas + retries`, `replicas <= first reads + invalidations there + servers found
-    * first reads + errors + reads given up`, and `computations <= lives * values + invalidations`; values that were
+    server has invalidated the value (once for each time) or was replaced, after an error has expired, after a read
+    was given up, or after a value of a client cache was shown in vain. Each replica takes one call at most, and another
+    one for each that the server cancels or takes back before there is a result. So `calls <= replicas + retries`,
+    `replicas <= first reads + invalidations there + servers found * first reads + errors + reads given up + shown in
+    vain`, and `computations <= lives * values + invalidations`; values that were
     let go because nobody held them may be had again.
 
     The same seed plans the same edits, reads, cuts and restarts; how they meet is up to the event loop and the network,

@@ -8,11 +8,12 @@ Three things are bounded, each by the one before:
 - A client makes a replica of a value when it has none that is true: the first time, or after the one before is gone.
   That happens when the server has invalidated the value, once for each invalidation there; when the client finds
   another server, once for each replica that it has; when the replica is an error and that expires; when the read that
-  was fetching it is given up, one for each such read; and when it is let go. So, for each client,
+  was fetching it is given up, one for each such read; when it was shown from a cache and isn't what the server says, or
+  the server couldn't say it; and when it is let go. So, for each client,
   `replicas <= first reads + invalidations of these values + changes of the server * first reads + errors expired
-  + reads cancelled + collected`.
-- A replica costs one call, and another one for each that ends without a result: the server has cancelled it, or the
-  result was stale before it came. So `calls <= replicas + retries`. What a reconnect sends again is the same call,
+  + reads cancelled + shown in vain + collected`.
+- A replica costs one call at most, and another one for each that ends without a result: the server has cancelled it, or
+  the result was stale before it came. So `calls <= replicas + retries`. What a reconnect sends again is the same call,
   under its id, and isn't counted twice.
 """
 
@@ -20,13 +21,18 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, final
+from typing import Any, Final, final
 
-from refusion.compute import ComputationCancelled, Computed, registry
+from refusion.compute import ComputationCancelled, Computed, InvalidationSource, registry
 from refusion.remote._outbound_compute_call import COMPUTE_CALL_TYPE, InvalidatedBeforeResult
+from refusion.remote._refresh import UNCONFIRMED
+from refusion.remote._stale_replicas import CAN_BE_ASKED_AGAIN
 from refusion.rpc import OutboundContext, Proceed, RpcCallCancelled, RpcClientPeer
 
 __all__ = ["ClientCounts", "ConsistencyCounts", "ServiceCounts"]
+
+_SHOWN_IN_VAIN: Final = (InvalidationSource.REPLACED, UNCONFIRMED, CAN_BE_ASKED_AGAIN)
+"""Why replicas that were shown from a cache, or during an outage, are invalidated by their clients."""
 
 
 class _ResultCounts:
@@ -83,6 +89,7 @@ class ClientCounts(_ResultCounts):
         self._peer = peer
         self._servers: set[str] = set()
         self.expired = 0
+        self.shown_in_vain = 0
         self.calls = 0
         self.retries = 0
         self.reads = 0
@@ -92,6 +99,8 @@ class ClientCounts(_ResultCounts):
         super().unregistered(computed, key)
         if computed.has_error and not isinstance(computed.error, ComputationCancelled):
             self.expired += 1
+        if computed.invalidation_source in _SHOWN_IN_VAIN:
+            self.shown_in_vain += 1
         handshake = self._peer._handshake
         if handshake is not None and handshake.remote_peer_id:
             # When replicas are invalidated for the change of the server, this is the new one already.
@@ -112,7 +121,7 @@ class ClientCounts(_ResultCounts):
         """Return how many replicas there were reasons for; `told` is how often each value was invalidated."""
         first_reads = len(self.keys)
         by_server = sum(told[key] for key in self.keys) + len(self._servers) * first_reads
-        return first_reads + by_server + self.expired + self.cancelled_reads + self.collected
+        return first_reads + by_server + self.expired + self.cancelled_reads + self.shown_in_vain + self.collected
 
 
 @final
