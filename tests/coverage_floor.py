@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 FLOOR = 95.0
-PACKAGES = ("refusion/compute", "refusion/states", "refusion/rpc/protocol")
+PACKAGES = ("refusion/compute", "refusion/states", "refusion/remote", "refusion/rpc/protocol")
 
 
 def main() -> int:

@@ -10,6 +10,9 @@ from refusion.testing import eventually_consistent
 
 from .warehouse import WarehouseScenario
 
+# It takes twice as long when it is watched, and others come to the same lines.
+pytestmark = pytest.mark.no_cover
+
 
 # A server of asyncio that is closed just when it has accepted a connection forgets that one, and leaves it to the GC.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

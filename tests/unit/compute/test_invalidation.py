@@ -275,6 +275,7 @@ class Chain:
         return 0 if n == 0 else await self.link(n - 1) + 1
 
 
+@pytest.mark.no_cover
 async def test_a_chain_of_a_hundred_thousand_is_invalidated() -> None:
     chain = Chain()
     computeds = [await chain.link.capture(n) for n in range(100_000)]

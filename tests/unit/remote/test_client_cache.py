@@ -467,6 +467,7 @@ async def test_waiting_for_synchronization_ends_when_a_replica_is_not_shown_any_
     assert wait.done()
 
 
+@pytest.mark.no_cover
 async def test_ten_thousand_cached_values_are_shown_and_confirmed(stage: CachedStage) -> None:
     keys = [str(number) for number in range(10_000)]
     await remembered(stage, **dict.fromkeys(keys, 1))

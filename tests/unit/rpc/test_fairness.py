@@ -22,6 +22,9 @@ from tests.unit.remote.stage import CounterApi, RemoteStage
 from .stream_world import StreamWorld
 from .world import RawPeer, Worker, WorkerService, World
 
+# It takes twice as long when it is watched, and others come to the same lines.
+pytestmark = pytest.mark.no_cover
+
 LIMITS = RpcLimits()
 HIGH_WATER = LIMITS.transport.high_water
 

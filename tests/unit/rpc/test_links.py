@@ -520,6 +520,7 @@ async def test_a_client_that_never_introduces_itself_is_forgotten_when_it_goes(w
     assert "raw" not in [peer.client_id for peer in world.server.server_peers]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("known", "kept"), [(1.0, 180.0), (1200.0, 400.0), (100_000.0, 900.0)])
 async def test_a_client_that_goes_is_remembered_the_longer_the_longer_it_was_known(
     clock: VirtualClock, known: float, kept: float

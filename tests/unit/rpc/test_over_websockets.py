@@ -66,6 +66,7 @@ async def test_a_call_survives_a_restart_of_the_server(transport: str) -> None:
             call = asyncio.ensure_future(client.client(Worker, listener.url).wait("a"))
             while not service.log:
                 await asyncio.sleep(0)
+            await server.aclose(drain_timeout=0)
         async with RpcHub(transport=transport) as server:
             server.add_service(Worker, service)
             await server.serve(port=port)

@@ -25,6 +25,9 @@ from hypothesis import strategies as st
 
 from .schedules import STEP_COUNT, describe, play
 
+# It takes twice as long when it is watched, and others come to the same lines.
+pytestmark = pytest.mark.no_cover
+
 COUNT = int(os.environ.get("REFUSION_SCHEDULES", "400"))
 
 # By itself Hypothesis prefers lists of five.

@@ -256,7 +256,7 @@ async def test_contracts_of_the_same_name_are_told_apart_by_their_services(endpo
 async def test_a_closed_hub_takes_no_calls(client: httpx.AsyncClient, hub: WatchedHub, service: ShopService) -> None:
     running = asyncio.ensure_future(post(client, "Shop/Wait", ["a"]))
     await service.logged("wait(a)")
-    await hub.aclose()
+    await hub.aclose(drain_timeout=0)
     assert (await post(client, "Shop/Add", [1])).status_code == 503
     service.gate("a").set()
     assert (await running).json() == "a done"
