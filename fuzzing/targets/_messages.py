@@ -56,6 +56,9 @@ _HEADERS: Final = (
     ("~s", "a=b"),
     ("~p", "short"),
     ("token", "x"),
+    ("#", ""),
+    ("#", "c0dctApWjo2ooEXO0RATfhWf"),
+    ("~g", "1"),
     ("", ""),
 )
 

@@ -8,7 +8,7 @@ from fuzzing._choices import Choices, mutated
 from fuzzing._harness import Target
 from fuzzing._loop import LOOP
 from fuzzing._raw_side import RawSide
-from refusion import FusionHub
+from refusion import FusionHub, MemoryCache
 from refusion.errors import RefusionError
 from refusion.rpc import RpcLimits, RpcStream
 from refusion.rpc.protocol import RpcMessage
@@ -38,7 +38,8 @@ class _Stage:
         self.clock = clock
         self.network = MemoryNetwork()
         self.key = choices.pick(_KEYS)
-        self.hub = FusionHub(transport=self.network, format=self.key, limits=_LIMITS)
+        cache = MemoryCache() if choices.below(2) else None
+        self.hub = FusionHub(transport=self.network, format=self.key, limits=_LIMITS, cache=cache)
         self.peer_id = "raw-peer"
         self.pending: list[RpcMessage] = []
         self.calls: list[asyncio.Task[Any]] = []
