@@ -77,6 +77,10 @@ class Attempt:
         """Whether it has ended because the connection broke."""
         return self.call is not None and self.call.is_cut
 
+    def has_brought(self, value: Any) -> bool:
+        """Tell whether a value is what the server has said, and not what middleware has made of it."""
+        return self.call is not None and self.call.has_value and self.call.value is value
+
     async def run(self) -> Any:
         """Return the value, or raise the error; the call stays open then, to be attached or released.
 

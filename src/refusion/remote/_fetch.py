@@ -117,7 +117,7 @@ class Fetch:
         elif not call.peer.is_connected:
             call.show_stale(replica, known)
             return known.value
-        attempt = call.attempt(known, may_fall_back=bool(known.hash), started_at=self._rerouting.started_at)
+        attempt = call.attempt(known, may_fall_back=known is not NOTHING_KNOWN, started_at=self._rerouting.started_at)
         try:
             value = await attempt.run()
         except UNANSWERED:
@@ -129,7 +129,7 @@ class Fetch:
             call.refute(attempt)
             call.synchronize(replica, attempt, None)
             raise
-        call.synchronize(replica, attempt, call.learn(attempt, known, value) or known)
+        call.synchronize(replica, attempt, call.learn(attempt, known, value))
         return value
 
     async def _wait_for_retry(self, error: Exception) -> None:

@@ -58,6 +58,16 @@ class OutboundComputeCall(OutboundCall):
 
     # The answer
 
+    @property
+    def has_value(self) -> bool:
+        """Whether it has a result, and that is a value."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
+
+    @property
+    def value(self) -> Any:
+        """The value, as the other side has it."""
+        return self.future.result()
+
     def succeeded(self, message: RpcMessage) -> None:
         self.is_answered = True
         if self.known is not None:
