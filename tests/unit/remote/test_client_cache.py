@@ -262,7 +262,9 @@ async def test_what_was_replaced_is_not_what_is_known_last(stage: CachedStage) -
     assert (await stage.replica("a")).value == 2
 
     # It is dropped, not invalidated, and then there is no link.
+    await stage.clock.advance(200)
     collect()
+    assert stage.client.get.existing("a") is None
     await stage.cut()
 
     assert (await stage.replica("a")).value == 2
