@@ -126,7 +126,8 @@ class OutboundContext:
         self.started_at: float | None = started_at
         """When it was made first, in clock time, if it was made along another route before."""
         self.prepare: Callable[[OutboundCall], object] | None = prepare
-        """Is given each call when it is made, before anything can have come for it."""
+        """Is given each call when it is made, before anything can have come for it; ends those that don't count, if
+        they stay open by their kind and middleware makes more than one."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 

@@ -484,12 +484,5 @@ async def _send(context: OutboundContext) -> Any:
     call = peer.start(method, context.arguments, headers, started_at=context.started_at)
     if context.prepare is not None:
         context.prepare(call)
-    earlier, context.call = context.call, call
-    # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
-    if earlier is not None and earlier.future.done():
-        earlier.cancel()
-    try:
-        return await (call.wait() if context.route is None else send_along(context.route, call))
-    finally:
-        if context.call is not call:
-            call.cancel()
+    context.call = call
+    return await (call.wait() if context.route is None else send_along(context.route, call))

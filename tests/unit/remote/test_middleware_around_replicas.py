@@ -1,5 +1,6 @@
 """Middleware that comes between a client with a cache and its server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -81,3 +82,98 @@ async def test_what_it_makes_of_a_match_takes_the_place_of_the_cached_value(stag
     stage.service.change("a", 2)
     await settle()
     assert replica.is_invalidated
+
+
+@pytest.mark.parametrize("added", [0, 100])
+@pytest.mark.parametrize("what", ["is cancelled", "goes on", "is waited for"])
+async def test_of_several_calls_that_counts_whose_outcome_was_returned(
+    stage: CachedStage, what: str, added: int
+) -> None:
+    stage.values["a"] = 1
+    gate = stage.service.gates["a"] = asyncio.Event()
+    calls: list[asyncio.Future[Any]] = []
+
+    async def hedge(call: OutboundContext, proceed: Proceed) -> Any:
+        calls.append(asyncio.ensure_future(proceed()))
+        await settle()
+        gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        calls.append(asyncio.ensure_future(proceed()))
+        done, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert len(others) == 1
+        if what == "is cancelled":
+            others.pop().cancel()
+        elif what == "is waited for":
+            await asyncio.gather(*others)
+        return added + done.pop().result()
+
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(hedge)
+    replica = await stage.replica("a")
+    await settle()
+    assert replica.value == 1 + added
+    assert stage.open_calls == (1, 1)
+
+    stage.service.change("a", 2)
+    await settle()
+    assert replica.is_invalidated
+    assert stage.open_calls == (0, 0)
+
+
+async def test_a_value_is_tied_to_the_call_that_has_brought_it(stage: CachedStage) -> None:
+    calls: list[asyncio.Future[Any]] = []
+
+    async def ask_twice(call: OutboundContext, proceed: Proceed) -> Any:
+        stage.service.fail_with["a"] = KeyError("a")
+        gate = stage.service.gates["a"] = asyncio.Event()
+        calls.append(asyncio.ensure_future(proceed()))
+        await settle()
+        gate.set()
+        await asyncio.sleep(0)
+        calls.append(asyncio.ensure_future(proceed()))
+        stage.service.fail_with.clear()
+        stage.service.change("a", 1)
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(errors[0], KeyError)
+        return errors[1]
+
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(ask_twice)
+    replica = await stage.replica("a")
+    await settle()
+    assert replica.value == 1
+    stage.service.change("a", 2)
+    await settle()
+    assert replica.is_invalidated
+    assert stage.open_calls == (0, 0)
+
+
+@pytest.mark.parametrize("what", ["is answered", "is sent again", "is cancelled"])
+async def test_what_it_shows_in_place_of_an_answer_to_come_is_true_until_then(stage: CachedStage, what: str) -> None:
+    stage.values["a"] = 1
+    gate = stage.service.gates["a"] = asyncio.Event()
+    calls: list[asyncio.Future[Any]] = []
+
+    async def be_impatient(call: OutboundContext, proceed: Proceed) -> Any:
+        calls.append(asyncio.ensure_future(proceed()))
+        await settle()
+        return calls[-1].result() if calls[-1].done() else -1
+
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(be_impatient)
+    replica = await stage.replica("a")
+    assert replica.value == -1
+
+    if what == "is cancelled":
+        calls[0].cancel()
+    elif what == "is sent again":
+        await stage.restart_server()
+        await stage.clock.advance(10)
+    gate.set()
+    await settle()
+
+    assert replica.is_invalidated
+    assert (await stage.replica("a")).value == 1
+    assert stage.open_calls == (1, 1)
+    assert calls[0].cancelled() == (what == "is cancelled")
