@@ -14,7 +14,6 @@ from refusion.rpc import (
     RpcRerouted,
     RpcRoute,
 )
-from refusion.rpc.protocol._content_hash import HASH_HEADER
 
 from ._known_values import KnownValue
 from ._outbound_compute_call import InvalidatedBeforeResult, OutboundComputeCall
@@ -69,10 +68,9 @@ class Attempt:
             peer,
             route=route,
             started_at=started_at,
+            known_hash=None if known is None else known.hash,
             prepare=self._prepare,
         )
-        if known is not None:
-            self._context.headers[HASH_HEADER] = known.hash
 
     @property
     def is_cut(self) -> bool:

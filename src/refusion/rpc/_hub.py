@@ -35,6 +35,7 @@ from ._service_modes import RpcServiceMode, entry_function
 from ._service_table import ServiceTable
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import RpcFormat, get_format
+from .protocol._content_hash import HASH_HEADER
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
@@ -478,7 +479,7 @@ class RpcHub:
 
 async def _send(context: OutboundContext) -> Any:
     peer, method = context.peer, context.method
-    headers = with_trace(context.headers)
+    headers = with_trace(_with_hash(context.headers, context.known_hash))
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
     call = peer.start(method, context.arguments, headers, started_at=context.started_at)
@@ -486,3 +487,12 @@ async def _send(context: OutboundContext) -> Any:
         context.prepare(call)
     context.call = call
     return await (call.wait() if context.route is None else send_along(context.route, call))
+
+
+def _with_hash(headers: dict[str, str], known_hash: str | None) -> dict[str, str]:
+    """Return headers with this hash or none, also if middleware has passed on those of another call with another one."""
+    if known_hash is not None:
+        return {**headers, HASH_HEADER: known_hash}
+    if HASH_HEADER in headers:
+        return {name: value for name, value in headers.items() if name != HASH_HEADER}
+    return headers
