@@ -80,6 +80,8 @@ class Fetch:
             or replica is None
             or not replica.options.client_cache
             or not isinstance(peer, RpcClientPeer)
+            # Then nothing would ever be confirmed: the caller should hear that it is over.
+            or peer.is_closing
         ):
             return await self._ask(route, peer)
         call = CachedCall(self._hub, known_values, self._method, self._values, peer, route)

@@ -127,7 +127,7 @@ class OutboundContext:
         self.started_at: float | None = started_at
         """When it was made first, in clock time, if it was made along another route before."""
         self.known_hash: str | None = known_hash
-        """The content hash of a result that is known from before, empty if that is none; None if hashes don't matter."""
+        """The content hash of a result from before, empty if there is none; None if that is of no interest."""
         self.prepare: Callable[[OutboundCall], object] | None = prepare
         """Is given each call when it is made, before anything can have come for it; ends those that don't count, if
         they stay open by their kind and middleware makes more than one."""

@@ -203,7 +203,8 @@ class RpcHub:
             RpcContractError: If the contract can't be one.
             ValueError: If there is no peer to call.
         """
-        client: C = self._proxies.get(self.table.define(contract), peer or self.client_peers.only())
+        place = self.client_peers.only() if peer is None else peer
+        client: C = self._proxies.get(self.table.define(contract), place)
         return client
 
     def kind_of(self, attribute: Any) -> int:
@@ -490,7 +491,7 @@ async def _send(context: OutboundContext) -> Any:
 
 
 def _with_hash(headers: dict[str, str], known_hash: str | None) -> dict[str, str]:
-    """Return headers with this hash or none, also if middleware has passed on those of another call with another one."""
+    """Return headers with this hash or none, also if middleware has passed on those of another call."""
     if known_hash is not None:
         return {**headers, HASH_HEADER: known_hash}
     if HASH_HEADER in headers:

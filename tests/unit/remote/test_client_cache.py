@@ -8,7 +8,7 @@ import pytest
 
 from refusion import Computed, ComputedState, FixedDelayer, collect, compute_method
 from refusion.remote import CachedValue, MemoryCache, Synchronizer
-from refusion.rpc import MethodDefinition, OutboundContext, Proceed
+from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
@@ -287,6 +287,19 @@ async def test_what_an_error_has_wiped_is_not_shown_without_a_link(stage: Cached
     await stage.reconnect()
     with pytest.raises(KeyError):
         await call
+
+
+@pytest.mark.parametrize("closed", ["peer", "hub"])
+async def test_what_is_closed_says_so_whatever_is_cached(stage: CachedStage, closed: str) -> None:
+    await stage.remember(a=1, b=2)
+    client = await stage.open_online_client()
+    replica = await stage.replica("a")
+    await settle()
+    await (stage.hub if closed == "hub" else stage.peer).aclose()
+    assert replica.is_invalidated
+    for key in "ab":
+        with pytest.raises(RpcDisconnected, match="closed"):
+            await client.get(key)
 
 
 async def test_a_question_that_fails_does_not_bring_back_what_was_invalidated(stage: CachedStage) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -220,6 +221,26 @@ async def test_clients_of_the_same_place_are_the_same_and_share_their_replicas(s
     collect()
     gc.collect()
     assert number not in [id(type(client)) for client in here._proxies._proxies.values()]
+
+
+async def test_a_router_that_cant_be_compared_has_a_client_of_its_own(street: Street) -> None:
+    @dataclass
+    class Router:
+        refs: list[RpcRef]
+
+        def __len__(self) -> int:
+            return 0
+
+        def __call__(self, method: object, values: object) -> RpcRef:
+            return self.refs[0]
+
+    here, there = street.hubs
+    there.add_service(CounterApi, street.services[1])
+    first, second = (Router([RpcRef(street.urls[1])]) for _ in range(2))
+    client = here.client(CounterApi, first)
+    assert await client.get("a") == 2
+    assert here.client(CounterApi, first) is client
+    assert here.client(CounterApi, second) is not client
 
 
 async def test_a_mode_says_what_it_needs(street: Street) -> None:
