@@ -51,6 +51,9 @@ class OutboundComputeCall(OutboundCall):
         self.may_fall_back = may_fall_back
         if may_fall_back and self.stage is CallStage.WAITING:
             self.may_reconnect = False
+            if not self.is_sent and not self.peer.is_connected:
+                # The connection was lost while middleware did something else.
+                self.fail(RpcDisconnected(f"{self.method.full_name} wasn't called: there is no link"))
 
     @property
     def awaits_connection(self) -> bool:
@@ -80,6 +83,9 @@ class OutboundComputeCall(OutboundCall):
         return (self.value if self.has_value else self.future.exception()) is outcome
 
     def succeeded(self, message: RpcMessage) -> None:
+        if self.future.done():
+            # It has come again.
+            return
         self.is_answered = True
         if self.known is not None:
             self.answer = CachedValue(

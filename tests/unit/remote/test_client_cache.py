@@ -403,6 +403,30 @@ async def test_a_match_without_anything_cached_is_an_error_of_that_call(stage: C
     assert "nothing is cached" in str((await call).error)
 
 
+async def test_the_first_answer_counts(stage: CachedStage) -> None:
+    await stage.remember(a=1)
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    await settle()
+    (call,) = stage.peer.outbound
+    for message in (RpcMessage("$sys.Ok:1", call.id, 0, b"\x02"), RpcMessage("$sys.M:0", call.id)):
+        stage.peer.handlers[message.method](stage.peer, message)
+    await settle()
+    assert replica.is_consistent
+    assert [value.data for value in stage.cache._entries.values()] == [b"\x01"]
+
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.change("a", 2)
+    await settle()
+    again = asyncio.create_task(stage.replica("a"))
+    await settle()
+    (call,) = stage.peer.outbound
+    for message in (RpcMessage("$sys.M:0", call.id), RpcMessage("$sys.Ok:1", call.id, 0, b"\x02")):
+        stage.peer.handlers[message.method](stage.peer, message)
+    assert (await again).value == 1
+    assert [value.data for value in stage.cache._entries.values()] == [b"\x01"]
+
+
 async def test_a_lost_match_is_told_again(stage: CachedStage) -> None:
     await stage.remember(a=1)
     await stage.open_online_client()

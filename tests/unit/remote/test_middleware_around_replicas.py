@@ -177,3 +177,32 @@ async def test_what_it_shows_in_place_of_an_answer_to_come_is_true_until_then(st
     assert (await stage.replica("a")).value == 1
     assert stage.open_calls == (1, 1)
     assert calls[0].cancelled() == (what == "is cancelled")
+
+
+async def test_a_link_that_breaks_while_it_does_something_else_shows_the_value_of_before(stage: CachedStage) -> None:
+    gate = asyncio.Event()
+    gate.set()
+
+    async def wait(call: OutboundContext, proceed: Proceed) -> Any:
+        await gate.wait()
+        return await proceed()
+
+    stage.values["a"] = 1
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(wait)
+    await stage.replica("a")
+    gate.clear()
+    stage.service.change("a", 2)
+    await settle()
+    call = asyncio.create_task(stage.replica("a"))
+    await settle()
+    await stage.cut()
+
+    gate.set()
+    await settle()
+
+    assert call.done()
+    assert (await call).value == 1
+    await stage.reconnect()
+    assert (await stage.replica("a")).value == 2
+    assert stage.open_calls == (1, 1)
