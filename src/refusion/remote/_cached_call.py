@@ -56,7 +56,7 @@ class CachedCall:
 
     def show(self, replica: Computed[Any], known: KnownValue) -> None:
         """Note that a replica has a value that its server has still to confirm."""
-        self._hub.synchronizations.begin(self._key, replica, self.peer)
+        self._hub.synchronizations.begin(replica, self.peer)
         self._tie(replica, known)
 
     def show_stale(self, replica: Computed[Any], known: KnownValue) -> None:
@@ -119,7 +119,7 @@ class CachedCall:
         """Let a replica stand and fall with the answer to an attempt, by which it is what it shows already."""
         if attempt.call is not None:
             attempt.call.attach(replica)
-        self._hub.synchronizations.end(self._key)
+        self._hub.synchronizations.end(replica)
 
     def _tie(self, replica: Computed[Any], known: KnownValue | None) -> None:
         if known is not None:

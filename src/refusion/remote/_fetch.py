@@ -103,9 +103,10 @@ class Fetch:
     def _attach(self, attempt: Attempt, route: RpcRoute) -> None:
         if self._replica is None:
             attempt.release()
-        elif attempt.call is not None:
+            return
+        if attempt.call is not None:
             attempt.call.attach(self._replica)
-            follow(route, self._replica)
+        follow(route, self._replica)
 
     async def _ask_unless_known(self, call: CachedCall, replica: Computed[Any]) -> Any:
         known = call.outdated
