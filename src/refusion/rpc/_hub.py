@@ -438,7 +438,7 @@ class RpcHub:
             method.name: self._entry_attribute(method, implementation, router) for method in definition.methods.values()
         }
         service = self._proxies.create(definition, router, place)
-        self.table.add(definition, create_proxy(definition, place, entries), service)
+        self.table.add(definition, create_proxy(definition, place, entries), service, origin=implementation)
         return service
 
     def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method
+from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method, invalidate, invalidating
 from refusion.rpc import (
     LOCAL,
     InboundContext,
@@ -155,6 +155,52 @@ async def test_a_caller_who_knows_an_earlier_owner_is_sent_on_and_its_values_are
         assert not call.done()
         late.reroute(street.urls[0])
         assert await call == 1
+
+
+@pytest.mark.parametrize("way", ["scope", "method", "function"])
+async def test_what_is_here_is_invalidated_by_calls_of_the_service_and_what_is_elsewhere_is_not(
+    street: Street, way: str
+) -> None:
+    street.distribute(owner=1)
+    counters = [hub.service(CounterApi) for hub in street.hubs]
+    elsewhere, here = [await counter.get.capture("a") for counter in counters]
+    street.services[1].values["a"] = 5
+    for counter in counters:
+        if way == "scope":
+            with invalidating():
+                await counter.get("a")
+        elif way == "method":
+            counter.get.invalidate("a")
+        else:
+            invalidate(counter.get, "a")
+        if counter is counters[0]:
+            await settle()
+            assert elsewhere.is_consistent
+            assert here.is_consistent
+    await settle()
+    assert here.is_invalidated
+    assert elsewhere.is_invalidated
+    assert "test_service_modes" in str(here.invalidation_source)
+    assert [await counter.get("a") for counter in counters] == [5, 5]
+
+
+async def test_what_is_here_is_invalidated_also_if_it_failed_before_it_was_computed(street: Street) -> None:
+    street.distribute(owner=1)
+    counter = street.hubs[1].service(CounterApi)
+    is_closed = True
+
+    async def guard(call: InboundContext, proceed: Proceed) -> Any:
+        if is_closed:
+            raise PermissionError("closed")
+        return await proceed()
+
+    street.hubs[1].add_inbound_middleware(guard)
+    failed = await counter.get.capture("a")
+    assert isinstance(failed.error, PermissionError)
+    is_closed = False
+    counter.get.invalidate("a")
+    assert failed.is_invalidated
+    assert await counter.get("a") == 2
 
 
 async def test_commands_go_where_the_values_are(street: Street) -> None:
