@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextvars import Context
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
@@ -132,7 +133,9 @@ class KnownValues:
 
     async def _open(self) -> None:
         if self._opening is None:
-            self._opening = self._hub.loop.create_task(self._try_to_open(), name="open client cache")
+            # Not on behalf of whoever happens to need it first.
+            opening = self._try_to_open()
+            self._opening = self._hub.loop.create_task(opening, name="open client cache", context=Context())
         # Whoever is cancelled while waiting, others wait, too.
         await asyncio.shield(self._opening)
 

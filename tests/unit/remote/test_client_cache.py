@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -515,6 +516,22 @@ async def test_a_cache_that_fails_is_as_good_as_none(stage: CachedStage, failing
     stage.service.change("a", 1)
     await settle()
     assert await client.get("a") == 1
+
+
+async def test_a_cache_is_opened_on_behalf_of_nobody(stage: CachedStage) -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    class NotingCache(MemoryCache):
+        async def open(self, version: str) -> None:
+            seen.append(user.get())
+            await super().open(version)
+
+    stage.cache = NotingCache()
+    client = await stage.open_online_client()
+    user.set("somebody")
+    await client.get("a")
+    assert seen == ["nobody"]
 
 
 async def test_a_cached_value_of_another_type_is_a_miss(stage: CachedStage) -> None:
