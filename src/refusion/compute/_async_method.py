@@ -98,13 +98,15 @@ class AsyncMethod(BoundMethod):
         """
         key = computed._key
         successor: Computed[Any] = Computed(self, key)
+        successor._flight = current_task()
         with graph_lock:
             if computed._state is not CONSISTENT:
                 return None
+            # From here on whoever doesn't have the old one yet waits for the new one.
             self.cache.table[key] = ref(successor)
-            self._registry.add(successor)
-            lifetime = self._lifetime if error is None else error_lifetime(successor, error)
-            complete(successor, value, None if error is None else StoredError(error, None), lifetime)
+        self._registry.add(successor)
+        lifetime = self._lifetime if error is None else error_lifetime(successor, error)
+        complete(successor, value, None if error is None else StoredError(error, None), lifetime)
         invalidate(computed, InvalidationSource.REPLACED, immediately=True)
         return successor
 

@@ -1,6 +1,7 @@
-"""One try to get a value from another process."""
+"""One try to get a value from another process: a call, or several, if middleware makes it more than once."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, final
 
 from refusion.rpc import (
@@ -13,7 +14,6 @@ from refusion.rpc import (
     RpcRerouted,
     RpcRoute,
 )
-from refusion.rpc.protocol._content_hash import HASH_HEADER
 
 from ._known_values import KnownValue
 from ._outbound_compute_call import InvalidatedBeforeResult, OutboundComputeCall
@@ -26,7 +26,10 @@ UNANSWERED: Final = (InvalidatedBeforeResult, RpcCallCancelled, RpcRerouted)
 
 @final
 class Attempt:
-    """One call along one route, through outbound middleware."""
+    """One call along one route, through outbound middleware.
+
+    Of several calls that counts whose outcome was returned. The others are ended.
+    """
 
     def __init__(
         self,
@@ -55,27 +58,28 @@ class Attempt:
         self._known = known
         self._may_fall_back = may_fall_back
         self._hub = hub
+        self._calls: list[OutboundComputeCall] = []
+        self._is_over = False
+        self.call: OutboundComputeCall | None = None
+        """The call that counts, once there is an outcome; None if middleware has answered in its place."""
         self._context = OutboundContext(
             method,
             values,
             peer,
             route=route,
             started_at=started_at,
-            prepare=None if known is None else self._prepare,
+            known_hash=None if known is None else known.hash,
+            prepare=self._prepare,
         )
-        if known is not None:
-            self._context.headers[HASH_HEADER] = known.hash
-
-    @property
-    def call(self) -> OutboundComputeCall | None:
-        """The call that was made; None if middleware has answered in its place."""
-        call = self._context.call
-        return call if isinstance(call, OutboundComputeCall) else None
 
     @property
     def is_cut(self) -> bool:
         """Whether it has ended because the connection broke."""
         return self.call is not None and self.call.is_cut
+
+    def has_brought(self, value: Any) -> bool:
+        """Tell whether a value is what the server has said, and not what middleware has made of it."""
+        return self.call is not None and self.call.has_ended_with(value)
 
     async def run(self) -> Any:
         """Return the value, or raise the error; the call stays open then, to be attached or released.
@@ -87,22 +91,50 @@ class Attempt:
             Exception: What the method has raised, or why it couldn't be called.
         """
         try:
-            return await self._hub.outbound.run(self._context)
+            value = await self._hub.outbound.run(self._context)
         except BaseException as error:
-            if isinstance(error, UNANSWERED) or not isinstance(error, Exception):
-                # The caller may be cancelled by middleware, too, behind the answer.
-                self._cancel()
+            # The caller may be cancelled by middleware, too, behind the answer.
+            self._end(error, is_answer=isinstance(error, Exception) and not isinstance(error, UNANSWERED))
             raise
+        self._end(value, is_answer=True)
+        return value
 
     def release(self) -> None:
         """End the call on both sides: nobody is interested in its answer."""
         if self.call is not None:
             self.call.release()
 
-    def _cancel(self) -> None:
-        if self._context.call is not None:
-            self._context.call.cancel()
-
     def _prepare(self, call: OutboundCall) -> None:
-        if self._known is not None and isinstance(call, OutboundComputeCall):
+        assert isinstance(call, OutboundComputeCall)  # noqa: S101  # the kind of the method
+        if self._known is not None:
             call.expect(self._known, may_fall_back=self._may_fall_back)
+        if self._is_over:
+            call.future.add_done_callback(partial(_cancel, call))
+        else:
+            self._calls.append(call)
+
+    def _end(self, outcome: object, *, is_answer: bool) -> None:
+        self._is_over = True
+        calls, self._calls = self._calls, []
+        if is_answer and calls:
+            self.call = _counting(calls, outcome)
+        for call in calls:
+            if call is self.call:
+                continue
+            if call.future.done() or not is_answer:
+                call.cancel()
+            else:
+                # Middleware has left it to itself, and may still want to know.
+                call.future.add_done_callback(partial(_cancel, call))
+
+
+def _counting(calls: list[OutboundComputeCall], outcome: object) -> OutboundComputeCall:
+    """Return the last call with this outcome; if middleware has made that itself, it was hardly of one that is over."""
+    for call in reversed(calls):
+        if call.has_ended_with(outcome):
+            return call
+    return max(reversed(calls), key=lambda call: (call.is_open, call.is_answered))
+
+
+def _cancel(call: OutboundCall, _: object) -> None:
+    call.cancel()

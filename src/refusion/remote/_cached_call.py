@@ -56,7 +56,7 @@ class CachedCall:
 
     def show(self, replica: Computed[Any], known: KnownValue) -> None:
         """Note that a replica has a value that its server has still to confirm."""
-        self._hub.synchronizations.begin(self._key, replica, self.peer)
+        self._hub.synchronizations.begin(replica, self.peer)
         self._tie(replica, known)
 
     def show_stale(self, replica: Computed[Any], known: KnownValue) -> None:
@@ -79,18 +79,22 @@ class CachedCall:
             may_fall_back=may_fall_back,
         )
 
-    def learn(self, attempt: Attempt, known: KnownValue, value: Any) -> KnownValue | None:
-        """Take the value that an attempt has brought; returns it if it is another one than was known."""
+    def learn(self, attempt: Attempt, known: KnownValue, value: Any) -> KnownValue:
+        """Take the value that an attempt has brought, and return what is known from then on.
+
+        That is what the server has said: middleware that makes something else of it does so with each answer.
+        """
         call = attempt.call
-        if call is None:
+        if call is None or not call.has_value:
             # What middleware has put in the place of an answer isn't for the cache.
+            self.refute(attempt)
             return KnownValue("", value)
         answer = call.answer
         if answer is None or answer.hash == known.hash:
             self._known_values.confirm(self._key)
-            return None
+            return known
         self._known_values.learn(self._key, answer)
-        return KnownValue(answer.hash, value)
+        return KnownValue(answer.hash, call.value)
 
     def refute(self, attempt: Attempt) -> bool:
         """Take the error that an attempt has brought; returns False if the server hasn't said anything."""
@@ -105,11 +109,17 @@ class CachedCall:
         self._tie(replica, known)
         self.confirm(replica, attempt)
 
+    def replace(self, successor: Computed[Any], attempt: Attempt, known: KnownValue | None) -> None:
+        """Do the same with a replica that has just taken the place of one whose value isn't true."""
+        # By its invalidation that has become what was known last.
+        self._known_values.confirm(self._key)
+        self.synchronize(successor, attempt, known)
+
     def confirm(self, replica: Computed[Any], attempt: Attempt) -> None:
         """Let a replica stand and fall with the answer to an attempt, by which it is what it shows already."""
         if attempt.call is not None:
             attempt.call.attach(replica)
-        self._hub.synchronizations.end(self._key)
+        self._hub.synchronizations.end(replica)
 
     def _tie(self, replica: Computed[Any], known: KnownValue | None) -> None:
         if known is not None:

@@ -80,6 +80,8 @@ class Fetch:
             or replica is None
             or not replica.options.client_cache
             or not isinstance(peer, RpcClientPeer)
+            # Then nothing would ever be confirmed: the caller should hear that it is over.
+            or peer.is_closing
         ):
             return await self._ask(route, peer)
         call = CachedCall(self._hub, known_values, self._method, self._values, peer, route)
@@ -101,9 +103,10 @@ class Fetch:
     def _attach(self, attempt: Attempt, route: RpcRoute) -> None:
         if self._replica is None:
             attempt.release()
-        elif attempt.call is not None:
+            return
+        if attempt.call is not None:
             attempt.call.attach(self._replica)
-            follow(route, self._replica)
+        follow(route, self._replica)
 
     async def _ask_unless_known(self, call: CachedCall, replica: Computed[Any]) -> Any:
         known = call.outdated
@@ -117,7 +120,7 @@ class Fetch:
         elif not call.peer.is_connected:
             call.show_stale(replica, known)
             return known.value
-        attempt = call.attempt(known, may_fall_back=bool(known.hash), started_at=self._rerouting.started_at)
+        attempt = call.attempt(known, may_fall_back=known is not NOTHING_KNOWN, started_at=self._rerouting.started_at)
         try:
             value = await attempt.run()
         except UNANSWERED:
@@ -129,7 +132,7 @@ class Fetch:
             call.refute(attempt)
             call.synchronize(replica, attempt, None)
             raise
-        call.synchronize(replica, attempt, call.learn(attempt, known, value) or known)
+        call.synchronize(replica, attempt, call.learn(attempt, known, value))
         return value
 
     async def _wait_for_retry(self, error: Exception) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextvars import Context
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
@@ -68,7 +69,9 @@ class KnownValues:
 
     async def find(self, key: bytes, method: MethodDefinition, peer: RpcClientPeer) -> KnownValue | None:
         """Return what the cache has for a key."""
-        if not (self._is_open or await self._open()):
+        if not self._is_open:
+            await self._open()
+        if not self._is_open:
             return None
         try:
             cached = await self._cache.get(key)
@@ -128,11 +131,13 @@ class KnownValues:
         except Exception:
             log_failure("writing to a client cache", self._cache)
 
-    async def _open(self) -> bool:
+    async def _open(self) -> None:
         if self._opening is None:
-            self._opening = self._hub.loop.create_task(self._try_to_open(), name="open client cache")
+            # Not on behalf of whoever happens to need it first.
+            opening = self._try_to_open()
+            self._opening = self._hub.loop.create_task(opening, name="open client cache", context=Context())
         # Whoever is cancelled while waiting, others wait, too.
-        return await asyncio.shield(self._opening)
+        await asyncio.shield(self._opening)
 
     async def _try_to_open(self) -> bool:
         try:

@@ -51,14 +51,41 @@ class OutboundComputeCall(OutboundCall):
         self.may_fall_back = may_fall_back
         if may_fall_back and self.stage is CallStage.WAITING:
             self.may_reconnect = False
+            if not self.is_sent and not self.peer.is_connected:
+                # The connection was lost while middleware did something else.
+                self.fail(RpcDisconnected(f"{self.method.full_name} wasn't called: there is no link"))
 
     @property
     def awaits_connection(self) -> bool:
         return not self.may_fall_back
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side may have more to say about it."""
+        return self.peer.outbound.get(self.id) is self
+
     # The answer
 
+    @property
+    def has_value(self) -> bool:
+        """Whether it has a result, and that is a value."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
+
+    @property
+    def value(self) -> Any:
+        """The value, as the other side has it."""
+        return self.future.result()
+
+    def has_ended_with(self, outcome: object) -> bool:
+        """Tell whether this very value, or error, is its result."""
+        if not self.future.done() or self.future.cancelled():
+            return False
+        return (self.value if self.has_value else self.future.exception()) is outcome
+
     def succeeded(self, message: RpcMessage) -> None:
+        if self.future.done():
+            # It has come again.
+            return
         self.is_answered = True
         if self.known is not None:
             self.answer = CachedValue(
@@ -114,10 +141,14 @@ class OutboundComputeCall(OutboundCall):
         """Tie the call to the computed that its result is the value of.
 
         The replica is invalidated with the call, and the call is released with the replica: when it is
-        invalidated for another reason, or collected.
+        invalidated for another reason, or collected. Middleware may have put something in the place of a result that
+        is still to come: that is true until there is one.
         """
         self._replica = weakref.ref(replica, self._release_soon)
         replica.on_invalidated(self._release_soon)
+        if not self.future.done():
+            self.future.add_done_callback(self._overtaken)
+            return
         # What it was made with isn't needed any more, and there may be as many calls as replicas.
         self.known = self.answer = self._args = None
         self._values = self.headers = ()
@@ -128,6 +159,11 @@ class OutboundComputeCall(OutboundCall):
         """Tell the other side, once, that nobody is interested any more."""
         if self.peer.outbound.remove(self.id) is not None and self.is_sent:
             self.peer.cancellations.say(self.id)
+
+    def _overtaken(self, _: object) -> None:
+        replica = None if self._replica is None else self._replica()
+        if replica is not None:
+            replica.invalidate(immediately=True, source=_ANSWERED)
 
     def _release_soon(self, _: object) -> None:
         # A replica may be invalidated in any thread, and collected at any time, also when the loop is closed; if it
@@ -144,4 +180,5 @@ class OutboundComputeCall(OutboundCall):
             replica.invalidate(immediately=True, source=_PUSHED)
 
 
+_ANSWERED = InvalidationSource("the server has answered after all")
 _PUSHED = InvalidationSource("the server has invalidated it")

@@ -94,10 +94,10 @@ class Refresh:
         except Exception as error:
             if not call.refute(attempt):
                 raise
-            return self._supersede(attempt, None, error.with_traceback(None))
+            return self._supersede(attempt, None, None, error.with_traceback(None))
         known = call.learn(attempt, self._known, value)
-        if known is not None:
-            return self._supersede(attempt, known, None)
+        if known is not self._known or not attempt.has_brought(value):
+            return self._supersede(attempt, known, value)
         replica = self._replica()
         if replica is None:
             attempt.release()
@@ -105,14 +105,16 @@ class Refresh:
             call.confirm(replica, attempt)
         return True
 
-    def _supersede(self, attempt: Attempt, known: KnownValue | None, error: Exception | None) -> bool:
+    def _supersede(
+        self, attempt: Attempt, known: KnownValue | None, value: Any, error: Exception | None = None
+    ) -> bool:
         replica = self._replica()
         function = None if replica is None else replica._function
         successor = None
         if replica is not None and isinstance(function, AsyncMethod):
-            successor = function.supersede(replica, None if known is None else known.value, error)
+            successor = function.supersede(replica, value, error)
         if successor is None:
             attempt.release()
         else:
-            self._call.synchronize(successor, attempt, known)
+            self._call.replace(successor, attempt, known)
         return True

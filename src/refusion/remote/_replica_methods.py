@@ -2,9 +2,16 @@
 
 import functools
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from refusion.compute import AsyncComputeMethod, Computed, ComputedOptions, ComputeMethod
+from refusion.compute import (
+    AsyncComputeMethod,
+    Computed,
+    ComputedOptions,
+    ComputeMethod,
+    InvalidationSource,
+    invalidating,
+)
 from refusion.compute._async_method import AsyncMethod, value_of
 from refusion.compute._bound import BoundMethod, active_scope
 from refusion.compute._computed import used_by
@@ -15,6 +22,7 @@ from refusion.compute._context import (
     IsolatedContext,
     current_context,
 )
+from refusion.compute._invalidation import invalidate
 from refusion.compute._keys import Key
 from refusion.rpc import MethodDefinition, RpcPeer, RpcRef, RpcRouter
 from refusion.rpc._routes import fixed_router
@@ -33,7 +41,7 @@ def replica_method(hub: "FusionHub", method: MethodDefinition, target: RpcPeer |
     """Return a compute method that asks the other side, and keeps its answer while that is true.
 
     It has the options of the contract's method that concern keeping a result; when it is invalidated is up to
-    the server, and `invalidating()` doesn't touch it.
+    the server, and `invalidating()` doesn't touch it, but where the route is local.
     """
     attribute: ComputeMethod = method.attribute
     declared: ComputedOptions = attribute.declared_options
@@ -51,15 +59,23 @@ def replica_method(hub: "FusionHub", method: MethodDefinition, target: RpcPeer |
         client_cache=declared.client_cache,
     ).merged(ComputedOptions.client_default)
     definition = _ReplicaMethodDefinition(call, options, attribute.binder.custom_key, is_invalidated_by_calls=False)
-    definition.hub = hub
+    definition.source = _Source(hub, method, router)
     return definition
+
+
+class _Source(NamedTuple):
+    """Where values come from."""
+
+    hub: "FusionHub"
+    method: MethodDefinition
+    router: RpcRouter
 
 
 @final
 class _ReplicaMethodDefinition(AsyncComputeMethod[..., Any]):
     """A compute method of a client."""
 
-    hub: "FusionHub"
+    source: _Source
 
     def _create_bound(self, instance: Any, cache: Any) -> BoundMethod:
         return ReplicaMethod(self, instance, cache)
@@ -72,7 +88,21 @@ class ReplicaMethod(AsyncMethod, ReplicaSource):
     __slots__ = ()
 
     def synchronization_of(self, replica: Computed[Any]) -> Synchronization | None:
-        return self._hub.synchronizations.find(replica)
+        return self._source.hub.synchronizations.find(replica)
+
+    def invalidate_key(self, key: Key, source: InvalidationSource) -> None:
+        hub, method, router = self._source
+        values = self.arguments_of(key)
+        if not router(method, values).route.is_local:
+            return
+        # It was computed here, and this was made of that.
+        origin = hub.table.origin(method.contract)
+        if origin is not None:
+            with invalidating(source):
+                method.call(origin, values)
+        replica = self.cache.find(key)
+        if replica is not None:
+            invalidate(replica, source, immediately=False)
 
     def call(self, *values: Any) -> Awaitable[Any]:
         synchronizer = Synchronizer.current()
@@ -99,6 +129,6 @@ class ReplicaMethod(AsyncMethod, ReplicaSource):
         return super()._may_be_hot(key, computed) and self.synchronization_of(computed) is None
 
     @property
-    def _hub(self) -> "FusionHub":
+    def _source(self) -> _Source:
         assert isinstance(self.method, _ReplicaMethodDefinition)  # noqa: S101  # nothing else makes these
-        return self.method.hub
+        return self.method.source

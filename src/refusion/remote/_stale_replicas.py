@@ -1,5 +1,6 @@
 """Replicas that are served while their server can't be asked, until it can."""
 
+from contextvars import Context
 from typing import Any, Final, final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -23,7 +24,7 @@ class StaleReplicas:
         replicas = self._by_peer.get(peer)
         if replicas is None:
             replicas = self._by_peer[peer] = WeakSet()
-            peer.spawn(self._wait(peer), name="end of an outage")
+            peer.spawn(self._wait(peer), name="end of an outage", context=Context())
         replicas.add(replica)
 
     async def _wait(self, peer: RpcClientPeer) -> None:

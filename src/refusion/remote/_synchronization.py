@@ -7,7 +7,7 @@ from typing import Any, final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from refusion._aio._signal import Signal
-from refusion.compute import Computed
+from refusion.compute import Computed, ComputedInput
 from refusion.rpc import RpcClientPeer
 
 __all__ = ["ReplicaSource", "Synchronization", "Synchronizations", "wait_first"]
@@ -15,7 +15,7 @@ __all__ = ["ReplicaSource", "Synchronization", "Synchronizations", "wait_first"]
 
 @final
 class Synchronization:
-    """The wait for the server's word about one call; all replicas that are served for it until then share it."""
+    """The wait for the server's word about one call; those replicas that are shown until then share it."""
 
     __slots__ = ("__weakref__", "done", "is_delayed", "peer")
 
@@ -43,7 +43,7 @@ class Synchronizations:
 
     def __init__(self, *, are_delayed: bool) -> None:
         self._are_delayed = are_delayed
-        self._by_key: WeakValueDictionary[bytes, Synchronization] = WeakValueDictionary()
+        self._by_input: WeakValueDictionary[ComputedInput, Synchronization] = WeakValueDictionary()
         self._by_replica: WeakKeyDictionary[Computed[Any], Synchronization] = WeakKeyDictionary()
 
     def __iter__(self) -> Iterator[tuple[Computed[Any], Synchronization]]:
@@ -52,18 +52,18 @@ class Synchronizations:
             if replica.is_consistent and not synchronization.done.is_set:
                 yield replica, synchronization
 
-    def begin(self, key: bytes, replica: Computed[Any], peer: RpcClientPeer) -> None:
+    def begin(self, replica: Computed[Any], peer: RpcClientPeer) -> None:
         """Note that a replica isn't confirmed yet."""
-        synchronization = self._by_key.get(key)
+        synchronization = self._by_input.get(replica.input)
         if synchronization is None:
-            synchronization = self._by_key[key] = Synchronization(peer)
+            synchronization = self._by_input[replica.input] = Synchronization(peer)
         synchronization.peer = peer
         synchronization.is_delayed = self._are_delayed
         self._by_replica[replica] = synchronization
 
-    def end(self, key: bytes) -> None:
-        """Note that the server has said what is true: replicas that were shown until then are synchronized."""
-        synchronization = self._by_key.pop(key, None)
+    def end(self, replica: Computed[Any]) -> None:
+        """Note that the server has said what is true: a replica and those in whose place it is are synchronized."""
+        synchronization = self._by_input.pop(replica.input, None)
         if synchronization is not None:
             synchronization.done.set()
 

@@ -101,7 +101,7 @@ class InboundContext:
 class OutboundContext:
     """A call that is about to be made: what outbound middleware is given."""
 
-    __slots__ = ("arguments", "call", "headers", "method", "peer", "prepare", "route", "started_at")
+    __slots__ = ("arguments", "call", "headers", "known_hash", "method", "peer", "prepare", "route", "started_at")
 
     def __init__(
         self,
@@ -111,6 +111,7 @@ class OutboundContext:
         *,
         route: "RpcRoute | None" = None,
         started_at: float | None = None,
+        known_hash: str | None = None,
         prepare: "Callable[[OutboundCall], object] | None" = None,
     ) -> None:
         self.method: MethodDefinition = method
@@ -125,8 +126,11 @@ class OutboundContext:
         """Along which route; None if it is a fixed peer."""
         self.started_at: float | None = started_at
         """When it was made first, in clock time, if it was made along another route before."""
+        self.known_hash: str | None = known_hash
+        """The content hash of a result from before, empty if there is none; None if that is of no interest."""
         self.prepare: Callable[[OutboundCall], object] | None = prepare
-        """Is given each call when it is made, before anything can have come for it."""
+        """Is given each call when it is made, before anything can have come for it; ends those that don't count, if
+        they stay open by their kind and middleware makes more than one."""
         self.call: OutboundCall | None = None
         """The call, once it was made; the last one, if middleware has made it more than once."""
 

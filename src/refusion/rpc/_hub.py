@@ -35,6 +35,7 @@ from ._service_modes import RpcServiceMode, entry_function
 from ._service_table import ServiceTable
 from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
 from .formats import RpcFormat, get_format
+from .protocol._content_hash import HASH_HEADER
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
@@ -202,7 +203,8 @@ class RpcHub:
             RpcContractError: If the contract can't be one.
             ValueError: If there is no peer to call.
         """
-        client: C = self._proxies.get(self.table.define(contract), peer or self.client_peers.only())
+        place = self.client_peers.only() if peer is None else peer
+        client: C = self._proxies.get(self.table.define(contract), place)
         return client
 
     def kind_of(self, attribute: Any) -> int:
@@ -436,7 +438,7 @@ class RpcHub:
             method.name: self._entry_attribute(method, implementation, router) for method in definition.methods.values()
         }
         service = self._proxies.create(definition, router, place)
-        self.table.add(definition, create_proxy(definition, place, entries), service)
+        self.table.add(definition, create_proxy(definition, place, entries), service, origin=implementation)
         return service
 
     def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:
@@ -478,18 +480,20 @@ class RpcHub:
 
 async def _send(context: OutboundContext) -> Any:
     peer, method = context.peer, context.method
-    headers = with_trace(context.headers)
+    headers = with_trace(_with_hash(context.headers, context.known_hash))
     if method.is_no_wait:
         return await peer.send_no_wait(method, context.arguments, headers)
     call = peer.start(method, context.arguments, headers, started_at=context.started_at)
     if context.prepare is not None:
         context.prepare(call)
-    earlier, context.call = context.call, call
-    # Middleware may make more than one, and the last one counts: others end, also if they stay open by their kind.
-    if earlier is not None and earlier.future.done():
-        earlier.cancel()
-    try:
-        return await (call.wait() if context.route is None else send_along(context.route, call))
-    finally:
-        if context.call is not call:
-            call.cancel()
+    context.call = call
+    return await (call.wait() if context.route is None else send_along(context.route, call))
+
+
+def _with_hash(headers: dict[str, str], known_hash: str | None) -> dict[str, str]:
+    """Return headers with this hash or none, also if middleware has passed on those of another call."""
+    if known_hash is not None:
+        return {**headers, HASH_HEADER: known_hash}
+    if HASH_HEADER in headers:
+        return {name: value for name, value in headers.items() if name != HASH_HEADER}
+    return headers

@@ -34,7 +34,7 @@ class ProxyTable:
     def get(self, definition: ServiceDefinition, place: RpcPlace) -> Any:
         """Return the client of a contract at a place."""
         place = self._hub.peer(place) if isinstance(place, str) else place
-        key = (definition.contract, place)
+        key = (definition.contract, _identity(place))
         proxy = self._proxies.get(key)
         if proxy is None:
             proxy = self._proxies[key] = self.create(definition, self.target(place), place)
@@ -59,3 +59,15 @@ class ProxyTable:
         """Return a router that says whom a client of the place calls."""
         target = self.target(place)
         return fixed_router(RpcRef(target, is_fixed=True)) if isinstance(target, RpcPeer) else target
+
+
+def _identity(place: object) -> object:
+    """Return what a place is compared by: itself, or which one it is, if it can't be compared.
+
+    Its number isn't used again before its client is gone, which has it.
+    """
+    try:
+        hash(place)
+    except TypeError:
+        return id(place)
+    return place

@@ -35,6 +35,7 @@ class ServiceTable:
         self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
         self._known: dict[str, Any] = {}
+        self._origins: dict[str, Any] = {}
         self._methods: dict[str, ServedMethod] = {}
         self._merged: dict[frozenset[tuple[str, str]], _MergedHandlers] = {}
         self.handlers: dict[str, MessageHandler] = dict(SYSTEM_MESSAGES)
@@ -63,13 +64,14 @@ class ServiceTable:
             self._definitions[contract] = definition
         return definition
 
-    def add(self, definition: ServiceDefinition, implementation: Any, used: Any = None) -> None:
+    def add(self, definition: ServiceDefinition, implementation: Any, used: Any = None, *, origin: Any = None) -> None:
         """Offer a service.
 
         Args:
             definition: Its contract.
             implementation: Who answers calls of other processes.
             used: What callers in this process use, if that is something else.
+            origin: Who runs what is run here, if that is something else.
 
         Raises:
             RpcContractError: If its name is taken.
@@ -84,6 +86,7 @@ class ServiceTable:
         self._check_names(definition)
         self._services[definition.name] = (definition, implementation)
         self._known[definition.name] = implementation if used is None else used
+        self._origins[definition.name] = implementation if origin is None else origin
         for name, method in definition.methods.items():
             method.passed_on_to = target if isinstance(target, RpcPeer) else None
             self._methods[name] = served = ServedMethod(self._hub, method, implementation)
@@ -151,6 +154,11 @@ class ServiceTable:
         except KeyError:
             raise RpcServiceNotFound(definition.name, tuple(self._known)) from None
         return used
+
+    def origin(self, contract: type[C]) -> C | None:
+        """Return who runs the calls of a contract that are run here; None if nobody does."""
+        origin: C | None = self._origins.get(self.define(contract).name)
+        return origin
 
     def served(self, method: MethodDefinition) -> ServedMethod:
         """Return what answers the calls of a method.

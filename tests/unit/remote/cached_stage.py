@@ -33,6 +33,14 @@ class CachedStage(RemoteStage):
         await settle()
         return client
 
+    async def remember(self, **values: int) -> None:
+        """Let a first client learn these values, and leave."""
+        self.values.update(values)
+        first = await self.open_online_client()
+        for key in values:
+            await first.get(key)
+        await self.hub.aclose()
+
     async def replica(self, key: str) -> Computed[int]:
         """Return what the latest client has for a key."""
         return await self.client.get.capture(key)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from refusion import Computed, ComputedState, FixedDelayer, collect, compute_method
 from refusion.remote import CachedValue, MemoryCache, Synchronizer
-from refusion.rpc import MethodDefinition, OutboundContext, Proceed
+from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
@@ -29,15 +30,6 @@ async def stage() -> AsyncIterator[CachedStage]:
         collect()
 
 
-async def remembered(stage: CachedStage, **values: int) -> None:
-    """Let a first client learn these values, and leave."""
-    stage.values.update(values)
-    first = await stage.open_online_client()
-    for key in values:
-        await first.get(key)
-    await stage.hub.aclose()
-
-
 async def test_what_is_not_in_the_cache_is_fetched_and_synchronized_from_birth(stage: CachedStage) -> None:
     await stage.open_online_client()
     replica = await stage.replica("a")
@@ -46,7 +38,7 @@ async def test_what_is_not_in_the_cache_is_fetched_and_synchronized_from_birth(s
 
 
 async def test_a_cached_value_is_shown_at_once_and_confirmed_by_a_match(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.open_online_client()
     replica = await stage.replica("a")
     assert replica.value == 1
@@ -64,7 +56,7 @@ async def test_a_cached_value_is_shown_at_once_and_confirmed_by_a_match(stage: C
 
 
 async def test_an_unchanged_value_costs_a_header_in_place_of_a_payload(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     answers: list[bytes] = []
     await stage.open_online_client()
 
@@ -81,7 +73,7 @@ async def test_an_unchanged_value_costs_a_header_in_place_of_a_payload(stage: Ca
 
 
 async def test_a_changed_value_takes_the_place_of_the_cached_one(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.values["a"] = 2
     stage.service.get.invalidate("a")
     await stage.open_online_client()
@@ -103,7 +95,7 @@ async def test_a_changed_value_takes_the_place_of_the_cached_one(stage: CachedSt
 
 
 async def test_the_successor_of_a_cached_value_releases_its_call_when_it_is_invalidated(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.change("a", 2)
     await stage.open_online_client()
     await stage.replica("a")
@@ -116,7 +108,7 @@ async def test_the_successor_of_a_cached_value_releases_its_call_when_it_is_inva
 
 
 async def test_what_is_built_on_a_cached_value_follows_when_that_is_replaced(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.change("a", 2)
     client = await stage.open_online_client()
 
@@ -135,7 +127,7 @@ async def test_what_is_built_on_a_cached_value_follows_when_that_is_replaced(sta
 
 
 async def test_a_client_starts_without_any_network_and_shows_what_it_knew(stage: CachedStage) -> None:
-    await remembered(stage, a=1, b=2)
+    await stage.remember(a=1, b=2)
     await stage.stop_server()
     stage.network.is_refusing = True
     client = stage.open_client()
@@ -165,7 +157,7 @@ async def test_what_was_never_known_waits_for_the_network(stage: CachedStage) ->
 
 
 async def test_a_state_shows_the_cached_value_and_then_the_true_one(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.change("a", 2)
     client = stage.open_client()
     seen: list[int] = []
@@ -247,7 +239,7 @@ async def test_a_connection_that_breaks_during_a_call_shows_the_value_of_before(
 
 
 async def test_an_error_of_the_server_wipes_what_is_cached(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.fail_with["a"] = KeyError("gone")
     stage.service.get.invalidate("a")
     await stage.open_online_client()
@@ -262,8 +254,86 @@ async def test_an_error_of_the_server_wipes_what_is_cached(stage: CachedStage) -
     assert stage.peer.call_count == 1
 
 
+async def test_what_was_replaced_is_not_what_is_known_last(stage: CachedStage) -> None:
+    await stage.remember(a=1)
+    stage.service.change("a", 2)
+    await stage.open_online_client()
+    assert (await stage.replica("a")).value == 1
+    await settle()
+    assert (await stage.replica("a")).value == 2
+
+    # It is dropped, not invalidated, and then there is no link.
+    await stage.clock.advance(200)
+    collect()
+    assert stage.client.get.existing("a") is None
+    await stage.cut()
+
+    assert (await stage.replica("a")).value == 2
+
+
+async def test_what_an_error_has_wiped_is_not_shown_without_a_link(stage: CachedStage) -> None:
+    await stage.remember(a=1)
+    stage.service.fail_with["a"] = KeyError("a")
+    stage.service.change("a", 2)
+    client = await stage.open_online_client()
+    assert await client.get("a") == 1
+    await settle()
+    await stage.cut()
+    await stage.clock.advance(31)
+
+    call = asyncio.create_task(client.get("a"))
+    await settle()
+    assert not call.done()
+
+    await stage.reconnect()
+    with pytest.raises(KeyError):
+        await call
+
+
+@pytest.mark.parametrize("closed", ["peer", "hub"])
+async def test_what_is_closed_says_so_whatever_is_cached(stage: CachedStage, closed: str) -> None:
+    await stage.remember(a=1, b=2)
+    client = await stage.open_online_client()
+    replica = await stage.replica("a")
+    await settle()
+    await (stage.hub if closed == "hub" else stage.peer).aclose()
+    assert replica.is_invalidated
+    for key in "ab":
+        with pytest.raises(RpcDisconnected, match="closed"):
+            await client.get(key)
+
+
+async def test_a_question_that_fails_does_not_bring_back_what_was_invalidated(stage: CachedStage) -> None:
+    is_failing = False
+
+    async def fail(call: OutboundContext, proceed: Proceed) -> Any:
+        if is_failing:
+            raise ConnectionError("no")
+        return await proceed()
+
+    await stage.remember(a=1)
+    client = await stage.open_online_client()
+    stage.hub.add_outbound_middleware(fail)
+    await client.get("a")
+    await settle()
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.change("a", 2)
+    await settle()
+
+    is_failing = True
+    with pytest.raises(ConnectionError):
+        await client.get("a")
+    is_failing = False
+    await stage.clock.advance(2)
+    call = asyncio.create_task(client.get("a"))
+    await settle()
+    assert not call.done()
+    stage.service.gates.pop("a").set()
+    assert await call == 2
+
+
 async def test_a_question_that_gets_no_answer_leaves_the_cache_as_it_is(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.cut()
     stage.open_client()
     replica = await stage.replica("a")
@@ -274,7 +344,7 @@ async def test_a_question_that_gets_no_answer_leaves_the_cache_as_it_is(stage: C
 
 
 async def test_a_cancellation_by_the_server_invalidates_what_was_shown(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.fail_with["a"] = asyncio.CancelledError()
     stage.service.get.invalidate("a")
     await stage.open_online_client()
@@ -287,7 +357,7 @@ async def test_a_cancellation_by_the_server_invalidates_what_was_shown(stage: Ca
 
 
 async def test_asking_about_a_cached_value_does_not_end_with_its_caller(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.cut()
     client = stage.open_client()
     call = asyncio.create_task(client.get.capture("a"))
@@ -298,7 +368,7 @@ async def test_asking_about_a_cached_value_does_not_end_with_its_caller(stage: C
 
 
 async def test_asking_about_a_cached_value_ends_when_nobody_has_it_any_more(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.cut()
     await stage.open_client().get("a")
     await settle()
@@ -312,7 +382,7 @@ async def test_asking_about_a_cached_value_ends_when_nobody_has_it_any_more(stag
 async def test_an_invalidation_that_overtakes_the_answer_about_a_cached_value_makes_it_be_fetched_again(
     stage: CachedStage,
 ) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     stage.service.gates["a"] = asyncio.Event()
     stage.service.get.invalidate("a")
     await stage.open_online_client()
@@ -334,8 +404,32 @@ async def test_a_match_without_anything_cached_is_an_error_of_that_call(stage: C
     assert "nothing is cached" in str((await call).error)
 
 
+async def test_the_first_answer_counts(stage: CachedStage) -> None:
+    await stage.remember(a=1)
+    await stage.open_online_client()
+    replica = await stage.replica("a")
+    await settle()
+    (call,) = stage.peer.outbound
+    for message in (RpcMessage("$sys.Ok:1", call.id, 0, b"\x02"), RpcMessage("$sys.M:0", call.id)):
+        stage.peer.handlers[message.method](stage.peer, message)
+    await settle()
+    assert replica.is_consistent
+    assert [value.data for value in stage.cache._entries.values()] == [b"\x01"]
+
+    stage.service.gates["a"] = asyncio.Event()
+    stage.service.change("a", 2)
+    await settle()
+    again = asyncio.create_task(stage.replica("a"))
+    await settle()
+    (call,) = stage.peer.outbound
+    for message in (RpcMessage("$sys.M:0", call.id), RpcMessage("$sys.Ok:1", call.id, 0, b"\x02")):
+        stage.peer.handlers[message.method](stage.peer, message)
+    assert (await again).value == 1
+    assert [value.data for value in stage.cache._entries.values()] == [b"\x01"]
+
+
 async def test_a_lost_match_is_told_again(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.open_online_client()
     stage.network.fault = lambda way, _: Fault.LOSE_AND_CUT if way is Direction.TO_CLIENT else None
     shown = await stage.replica("a")
@@ -365,7 +459,7 @@ async def test_a_method_may_stay_out_of_the_cache(stage: CachedStage) -> None:
 
 
 async def test_a_refresh_delayer_postpones_the_question(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     asked: list[tuple[str, Sequence[Any]]] = []
 
     async def delay(method: MethodDefinition, values: Sequence[Any]) -> None:
@@ -382,7 +476,7 @@ async def test_a_refresh_delayer_postpones_the_question(stage: CachedStage) -> N
 
 
 async def test_a_refresh_delayer_that_fails_delays_nothing(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
 
     async def delay(method: MethodDefinition, values: Sequence[Any]) -> None:
         raise RuntimeError("no")
@@ -424,8 +518,24 @@ async def test_a_cache_that_fails_is_as_good_as_none(stage: CachedStage, failing
     assert await client.get("a") == 1
 
 
+async def test_a_cache_is_opened_on_behalf_of_nobody(stage: CachedStage) -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    class NotingCache(MemoryCache):
+        async def open(self, version: str) -> None:
+            seen.append(user.get())
+            await super().open(version)
+
+    stage.cache = NotingCache()
+    client = await stage.open_online_client()
+    user.set("somebody")
+    await client.get("a")
+    assert seen == ["nobody"]
+
+
 async def test_a_cached_value_of_another_type_is_a_miss(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     (key,) = stage.keys
     stage.cache._entries[key] = CachedValue(b"\xa3abc", "x")
     await stage.open_online_client()
@@ -435,7 +545,7 @@ async def test_a_cached_value_of_another_type_is_a_miss(stage: CachedStage) -> N
 
 
 async def test_values_of_different_servers_are_told_apart(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.open_online_client()
     other = stage.hub.client(CounterApi, f"{URL}/?tenant=2")
     replica = await other.get.capture("a")
@@ -455,7 +565,7 @@ async def test_what_middleware_answers_is_not_cached(stage: CachedStage) -> None
 
 
 async def test_waiting_for_synchronization_ends_when_a_replica_is_not_shown_any_more(stage: CachedStage) -> None:
-    await remembered(stage, a=1)
+    await stage.remember(a=1)
     await stage.cut()
     stage.open_client()
     replica: Computed[int] = await stage.replica("a")
@@ -470,7 +580,7 @@ async def test_waiting_for_synchronization_ends_when_a_replica_is_not_shown_any_
 @pytest.mark.no_cover
 async def test_ten_thousand_cached_values_are_shown_and_confirmed(stage: CachedStage) -> None:
     keys = [str(number) for number in range(10_000)]
-    await remembered(stage, **dict.fromkeys(keys, 1))
+    await stage.remember(**dict.fromkeys(keys, 1))
     client = await stage.open_online_client()
     assert await asyncio.gather(*[client.get(key) for key in keys]) == [1] * len(keys)
     for _ in range(20):

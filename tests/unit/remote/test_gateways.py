@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from refusion import FusionHub, collect
+from refusion.remote import MemoryCache
 from refusion.rpc import (
     LOCAL,
     InboundContext,
@@ -384,6 +385,26 @@ async def test_headers_of_ones_own_end_at_the_gateway_unless_it_passes_them_on(s
     assert await stage.client.header("tenant") is None
     stage.gateways[0].add_outbound_middleware(pass_on)
     assert await stage.client.header("tenant") == "t1"
+
+
+async def test_the_hash_of_what_a_client_knows_is_not_passed_on_even_with_all_its_headers(stage: GatewayStage) -> None:
+    async def pass_on(call: OutboundContext, proceed: Proceed) -> Any:
+        call.headers.update(current_headers())
+        return await proceed()
+
+    cache = MemoryCache()
+    stage.values["a"] = 1
+    for _ in range(2):
+        stage.gateways[0].add_outbound_middleware(pass_on)
+        async with FusionHub(transport=stage.links[-1], limits=LIMITS, cache=cache) as hub:
+            client = hub.client(PriceApi, URL)
+            await client.get("a")
+            await settle()
+            await hub.synchronized()
+            assert await client.get("a") == 1
+        # It has nothing that the next client knows.
+        await stage.stop_gateway()
+        await stage.start_gateway()
 
 
 async def test_middleware_of_the_gateway_decides_who_may_ask(stage: GatewayStage) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from refusion import FusionHub, compute_method
-from refusion.rpc import LOCAL, RpcRef
+from refusion.rpc import LOCAL, OutboundContext, Proceed, RpcRef
 from refusion.rpc.transports.memory import MemoryNetwork
 from refusion.testing import VirtualClock, settle
 
@@ -114,6 +115,18 @@ async def test_a_local_route_computes_here_and_depends_on_what_it_finds(town: To
     ref.reroute(town.urls[0])
     assert second.is_invalidated
     assert await counters.get("a") == 1
+
+
+async def test_what_middleware_answers_is_stale_when_the_route_changes(town: Town) -> None:
+    async def answer(call: OutboundContext, proceed: Proceed) -> Any:
+        return 7 if call.peer is town.hub.peer(town.urls[0]) else await proceed()
+
+    town.hub.add_outbound_middleware(answer)
+    ref = RpcRef(town.urls[0])
+    counters = town.hub.client(CounterApi, ref)
+    assert await counters.get("a") == 7
+    ref.reroute(town.urls[1])
+    assert await counters.get("a") == 0
 
 
 async def test_a_route_forgets_replicas_that_are_gone(town: Town) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method
+from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method, invalidate, invalidating
 from refusion.rpc import (
     LOCAL,
     InboundContext,
@@ -156,6 +157,52 @@ async def test_a_caller_who_knows_an_earlier_owner_is_sent_on_and_its_values_are
         assert await call == 1
 
 
+@pytest.mark.parametrize("way", ["scope", "method", "function"])
+async def test_what_is_here_is_invalidated_by_calls_of_the_service_and_what_is_elsewhere_is_not(
+    street: Street, way: str
+) -> None:
+    street.distribute(owner=1)
+    counters = [hub.service(CounterApi) for hub in street.hubs]
+    elsewhere, here = [await counter.get.capture("a") for counter in counters]
+    street.services[1].values["a"] = 5
+    for counter in counters:
+        if way == "scope":
+            with invalidating():
+                await counter.get("a")
+        elif way == "method":
+            counter.get.invalidate("a")
+        else:
+            invalidate(counter.get, "a")
+        if counter is counters[0]:
+            await settle()
+            assert elsewhere.is_consistent
+            assert here.is_consistent
+    await settle()
+    assert here.is_invalidated
+    assert elsewhere.is_invalidated
+    assert "test_service_modes" in str(here.invalidation_source)
+    assert [await counter.get("a") for counter in counters] == [5, 5]
+
+
+async def test_what_is_here_is_invalidated_also_if_it_failed_before_it_was_computed(street: Street) -> None:
+    street.distribute(owner=1)
+    counter = street.hubs[1].service(CounterApi)
+    is_closed = True
+
+    async def guard(call: InboundContext, proceed: Proceed) -> Any:
+        if is_closed:
+            raise PermissionError("closed")
+        return await proceed()
+
+    street.hubs[1].add_inbound_middleware(guard)
+    failed = await counter.get.capture("a")
+    assert isinstance(failed.error, PermissionError)
+    is_closed = False
+    counter.get.invalidate("a")
+    assert failed.is_invalidated
+    assert await counter.get("a") == 2
+
+
 async def test_commands_go_where_the_values_are(street: Street) -> None:
     street.distribute(owner=1)
     await street.hubs[0].service(CounterApi).set("a", 9)
@@ -220,6 +267,26 @@ async def test_clients_of_the_same_place_are_the_same_and_share_their_replicas(s
     collect()
     gc.collect()
     assert number not in [id(type(client)) for client in here._proxies._proxies.values()]
+
+
+async def test_a_router_that_cant_be_compared_has_a_client_of_its_own(street: Street) -> None:
+    @dataclass
+    class Router:
+        refs: list[RpcRef]
+
+        def __len__(self) -> int:
+            return 0
+
+        def __call__(self, method: object, values: object) -> RpcRef:
+            return self.refs[0]
+
+    here, there = street.hubs
+    there.add_service(CounterApi, street.services[1])
+    first, second = (Router([RpcRef(street.urls[1])]) for _ in range(2))
+    client = here.client(CounterApi, first)
+    assert await client.get("a") == 2
+    assert here.client(CounterApi, first) is client
+    assert here.client(CounterApi, second) is not client
 
 
 async def test_a_mode_says_what_it_needs(street: Street) -> None:

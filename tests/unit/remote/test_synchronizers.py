@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from refusion import Computed, ComputedState, FixedDelayer, MutableState, collect, compute_method
 from refusion.remote import Synchronizer
+from refusion.rpc import OutboundContext, Proceed, RpcRef
 from refusion.testing import VirtualClock, settle
 
 from .cached_stage import CachedStage
-from .stage import CounterApi
+from .stage import URL, CounterApi
 
 PRECISE, SAFE, NONE = Synchronizer.PRECISE, Synchronizer.SAFE, Synchronizer.NONE
 
@@ -236,6 +238,29 @@ async def test_a_failed_update_is_returned_as_an_error(stage: CachedStage) -> No
     answer(stage)
     computed = await PRECISE.synchronize(replica)
     assert isinstance(computed.error, KeyError)
+
+
+async def test_two_clients_with_a_common_cache_entry_are_synchronized_each_by_its_own_answer(
+    stage: CachedStage,
+) -> None:
+    gate = asyncio.Event()
+
+    async def hold_up_the_second(call: OutboundContext, proceed: Proceed) -> Any:
+        if call.route is not None and not call.route.ref.is_fixed:
+            await gate.wait()
+        return await proceed()
+
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(hold_up_the_second)
+    second = stage.hub.client(CounterApi, RpcRef(URL))
+    replicas = [await client.get.capture("a") for client in (stage.client, second)]
+    answer(stage)
+    await settle()
+    assert replicas[0].is_invalidated
+    assert replicas[1].is_consistent
+    assert not PRECISE.is_synchronized(replicas[1])
+    gate.set()
+    assert (await PRECISE.synchronize(replicas[1])).value == 2
 
 
 async def test_the_hub_is_synchronized_when_all_that_was_shown_is(stage: CachedStage) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from refusion import FusionHub, MemoryCache, Synchronizer, collect, compute_method
+from refusion import FusionHub, MemoryCache, Synchronizer, collect, compute_method, registry
 from refusion.compute import Computed
 from refusion.remote import ClientCache
 from refusion.rpc import (
@@ -143,6 +143,8 @@ class Schedule:
         self.cancelled: set[str] = set()
         self.endings: dict[str, int] = {}
         self.replicas: list[asyncio.Task[Computed[int]]] = []
+        self.confirmed = dict.fromkeys(range(KEYS), 0)
+        """The newest value of each key that a replica had with the server's word for it."""
         self.readers: list[asyncio.Task[list[int]]] = []
         self.left_readers: set[asyncio.Task[list[int]]] = set()
         self._gates: dict[str, asyncio.Event] = {}
@@ -251,7 +253,26 @@ class Schedule:
             self.cancelled.add(key)
 
     def capture(self, key: int) -> None:
-        self.replicas.append(asyncio.ensure_future(self.api.value.capture(key)))
+        self.replicas.append(asyncio.ensure_future(self._capture(key)))
+
+    async def _capture(self, key: int) -> Computed[int]:
+        replica = await self.api.value.capture(key)
+        assert replica.value >= self.confirmed[key], "a value was shown that was known to be older"
+        self._note(key)
+        return replica
+
+    def _note(self, key: int) -> None:
+        replica = self.api.value.existing(key)
+        if replica is not None and replica.is_consistent and Synchronizer.PRECISE.is_synchronized(replica):
+            self.confirmed[key] = replica.value
+
+    def forget(self, _: int = 0) -> None:
+        """Let go of all replicas that nobody waits for, as a minute without use does."""
+        for key in range(KEYS):
+            self._note(key)
+        self.replicas = [task for task in self.replicas if not task.done() or task.cancelled() or task.exception()]
+        for queue in registry()._queues.values():
+            queue.release_all()
 
     def drop(self, number: int) -> None:
         if number < len(self.replicas):
@@ -410,6 +431,7 @@ _STEPS: Final[tuple[tuple[int, int, Any], ...]] = (
     (8, 8, Schedule.cancel),
     (12, KEYS, Schedule.capture),
     (6, 6, Schedule.drop),
+    (4, 1, Schedule.forget),
     (12, KEYS, Schedule.change),
     (6, 6, Schedule.read),
     (3, 3, Schedule.leave),

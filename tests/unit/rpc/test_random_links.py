@@ -9,6 +9,7 @@ answered:
 - within one life of a server a call isn't run twice at once, and isn't run again unless something was lost or
   repeated since its run has ended: that is what the protocol allows. One that may not be sent again is run once at
   most, whatever happens;
+- a value that is older than one that the server has confirmed is never shown again, also after all was let go of;
 - when the network is well again every replica that is consistent has the value of the server, and is known to have
   it, whether or not the client has a cache with values of before;
 - nothing is left in any table of either side, and no source of a stream stays open.
