@@ -19,7 +19,6 @@ from refusion.rpc import (
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
-from ._cache import ClientCache
 from ._compute_calls import ComputeCallKind
 from ._distributed import compute_entry_function
 from ._known_values import KnownValues
@@ -27,6 +26,7 @@ from ._outbound_compute_call import COMPUTE_CALL_TYPE
 from ._replica_methods import replica_method
 from ._stale_replicas import StaleReplicas
 from ._synchronization import Synchronizations
+from .caches import ClientCache
 
 __all__ = ["FusionHub"]
 

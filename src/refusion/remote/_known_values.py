@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 from refusion._base._logging import log_failure, logger
 from refusion.rpc import MethodDefinition, RpcClientPeer, RpcRoute
 
-from ._cache import CachedValue, ClientCache
+from .caches import CachedValue, ClientCache
 
 if TYPE_CHECKING:
     from refusion.rpc import RpcHub

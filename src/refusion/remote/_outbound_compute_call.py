@@ -9,8 +9,8 @@ from refusion.rpc import MethodDefinition, OutboundCall, RpcDisconnected, RpcPee
 from refusion.rpc.protocol import CallStage, Headers, RpcMessage
 from refusion.rpc.protocol._content_hash import HASH_HEADER, content_hash
 
-from ._cache import CachedValue
 from ._known_values import KnownValue
+from .caches import CachedValue
 
 __all__ = ["COMPUTE_CALL_TYPE", "InvalidatedBeforeResult", "OutboundComputeCall"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from refusion.remote import CachedValue, SqliteCache, _sqlite_file, _sqlite_schema
+from refusion.remote.caches import CachedValue, SqliteCache, _sqlite_file, _sqlite_schema
 
 A, B = CachedValue(b"a", "hash of a"), CachedValue(b"b", "hash of b")
 PAGE = 4_096
