@@ -10,6 +10,7 @@ import statistics
 import time
 from collections import defaultdict
 from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from ._measure import describe_interpreter, describe_load
@@ -35,8 +36,10 @@ class Processes:
     def __init__(self, stack: ExitStack) -> None:
         clients, servers = pinning()
         module = "benchmarks.remote_services"
-        self.server = stack.enter_context(Worker(module, "server", str(_DELAY), core=servers))
-        self.client = stack.enter_context(Worker(module, "client", json.dumps(self.server.ready), core=clients))
+        # Workers end without cleaning up.
+        folder = stack.enter_context(TemporaryDirectory(prefix="bench-remote-"))
+        self.server = stack.enter_context(Worker(module, "server", folder, str(_DELAY), core=servers))
+        self.client = stack.enter_context(Worker(module, "client", folder, json.dumps(self.server.ready), core=clients))
 
     def load(self, way: str, seconds: float) -> Sample:
         for process in (self.client, self.server):

@@ -1,9 +1,8 @@
-"""A process of `bench_remote`: `python -m benchmarks.remote_services server`, or `client URLS`."""
+"""A process of `bench_remote`: `python -m benchmarks.remote_services server FOLDER DELAY`, or `client FOLDER URLS`."""
 
 import argparse
 import asyncio
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,14 @@ from ._server import Servers
 from ._users import ComputedUserApi
 
 
-async def run_server(delay: float) -> None:
+async def run_server(folder: Path, delay: float) -> None:
     servers = Servers()
-    await obey(await servers.start(delay), {"change": servers.change, "traffic": servers.traffic, "memory": memory})
+    await obey(
+        await servers.start(folder, delay), {"change": servers.change, "traffic": servers.traffic, "memory": memory}
+    )
 
 
-async def run_client(urls: dict[str, str]) -> None:
+async def run_client(folder: Path, urls: dict[str, str]) -> None:
     ways: dict[str, Way] = {}
     kept: list[Any] = []
 
@@ -56,21 +57,22 @@ async def run_client(urls: dict[str, str]) -> None:
 
     async def start(count: int, has_cache: bool, is_far: bool) -> tuple[float, float]:
         url = urls["far-rpc" if is_far else "rpc"]
-        return await ColdStart(url, Path(folder) / f"{is_far}.db", count).run(has_cache=has_cache)
+        return await ColdStart(url, folder / f"{is_far}.db", count).run(has_cache=has_cache)
 
-    with tempfile.TemporaryDirectory(prefix="bench-cache-") as folder:
-        await obey(None, {"load": load, "read": read, "hold": hold, "start": start})
+    await obey(None, {"load": load, "read": read, "hold": hold, "start": start})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.remote_services")
     parser.add_argument("role", choices=["server", "client"])
+    parser.add_argument("folder", type=Path)
     parser.add_argument("argument")
     parser.add_argument("--core", type=int)
     options = parser.parse_args()
     pin(options.core)
     is_server = options.role == "server"
-    run = run_server(float(options.argument)) if is_server else run_client(json.loads(options.argument))
+    folder, argument = options.folder, json.loads(options.argument)
+    run = run_server(folder, argument) if is_server else run_client(folder, argument)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run)
 

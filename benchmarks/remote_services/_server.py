@@ -1,5 +1,6 @@
 """The server's process: both services, at one hub and at one HTTP application."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,9 +30,9 @@ class Servers:
     def __init__(self) -> None:
         self._near: list[Relay] = []
 
-    async def start(self, delay: float) -> dict[str, str]:
+    async def start(self, folder: Path, delay: float) -> dict[str, str]:
         """Serve, and return the URLs: of HTTP and of calls, through relays that count and far away, too."""
-        table = UserTable()
+        table = UserTable(folder)
         plain, computed = PlainUsers(table), ComputedUsers(table)
         hub = FusionHub()
         hub.add_service(PlainUserApi, plain)

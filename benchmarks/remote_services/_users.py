@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +26,8 @@ class User(msgspec.Struct, frozen=True):
 class UserTable:
     """The users, in a SQLite file."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bench-users-")
-        self._connection = sqlite3.connect(Path(self._folder.name) / "users.db", isolation_level=None)
+    def __init__(self, folder: Path) -> None:
+        self._connection = sqlite3.connect(folder / "users.db", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name, email, about, version)")

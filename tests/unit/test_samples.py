@@ -54,6 +54,23 @@ def test_each_chat_has_its_server_and_its_watcher_sees_every_message() -> None:
     assert len(re.findall(r"12 words", done.stdout)) == 4
 
 
+def test_a_client_shows_what_it_knew_without_a_network_and_then_what_is_true() -> None:
+    done = run("-m", "samples.offline")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.strip() for line in done.stdout.splitlines()] == [
+        "the first start, with a server:",
+        "sunshine in Lisbon",
+        "online",
+        "the second start, without one:",
+        "sunshine in Lisbon (as of before)",
+        "offline",
+        "the third start, before a server that knows better:",
+        "sunshine in Lisbon (as of before)",
+        "rain in Lisbon",
+        "online",
+    ]
+
+
 def test_prices_flow_through_gateways_also_after_one_was_killed() -> None:
     done = run("-m", "samples.gateway", "--seconds", "3", "--pace", "0.1", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
