@@ -68,18 +68,9 @@ class FusionHub(RpcHub):
     ) -> None:
         """Create a hub; see `RpcHub` for the other arguments and errors.
 
-        Args:
-            transport: See there, as for all up to `ssl`.
-            format: See there.
-            limits: See there.
-            error_filter: See there.
-            versions: See there.
-            require_reconnect_proof: See there.
-            ssl: See there.
-            cache: Where its clients keep what they were told. What they find there is served at once, and the server
-                is asked whether it is true. It is opened when it is first needed, and closed with the hub.
-            refresh_delayer: Waits before the server is asked about what was found in the cache, so that what a client
-                needs when it starts comes first; by default it is asked at once.
+        In `cache` its clients keep what they were told. What they find there is shown at once, and the server is asked
+        whether it is true. It is opened when it is first needed, and closed with the hub. `refresh_delayer` waits
+        before the server is asked, so that what a client needs first comes first; by default it is asked at once.
         """
         super().__init__(
             transport=transport,

@@ -13,6 +13,7 @@ from refusion.compute._async_method import AsyncMethod
 from ._attempt import UNANSWERED, Attempt
 from ._cached_call import CachedCall
 from ._known_values import KnownValue
+from ._outbound_compute_call import InvalidatedBeforeResult
 
 if TYPE_CHECKING:
     from ._hub import FusionHub
@@ -72,6 +73,9 @@ class Refresh:
         await self._delay()
         try:
             return await self._ask()
+        except InvalidatedBeforeResult:
+            # Whoever wants the value asks for the one that is true now.
+            return False
         except Exception as error:
             logger.warning("%s couldn't be refreshed: %s", self._call.method.full_name, error)
             return False
