@@ -21,6 +21,7 @@ from refusion.rpc.transports import Network
 
 from ._compute_calls import ComputeCallKind
 from ._distributed import compute_entry_function
+from ._encoded_values import EncodedValues
 from ._known_values import KnownValues
 from ._outbound_compute_call import COMPUTE_CALL_TYPE
 from ._replica_methods import replica_method
@@ -90,6 +91,8 @@ class FusionHub(RpcHub):
         """The replicas that their servers haven't confirmed yet."""
         self.stale_replicas: StaleReplicas = StaleReplicas()
         """The replicas that are shown until their servers can be asked again."""
+        self.encoded_values: EncodedValues = EncodedValues()
+        """What was told to clients not long ago, as it was sent."""
         self.add_call_kind(ComputeCallKind())
 
     async def synchronized(self) -> None:

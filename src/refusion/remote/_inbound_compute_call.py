@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from refusion._base._clock import current_clock
 from refusion.compute import ComputationCancelled, Computed
 from refusion.rpc import InboundCall, InboundContext, RpcPeer, ServedMethod
-from refusion.rpc._answers import error_answer
+from refusion.rpc._answers import error_answer, hashed_answer
 from refusion.rpc.protocol import CallStage, RpcMessage
-from refusion.rpc.protocol._system_calls import INVALIDATE
+from refusion.rpc.protocol._system_calls import INVALIDATE, OK
 
 from ._outbound_compute_call import COMPUTE_CALL_TYPE
+
+if TYPE_CHECKING:
+    from ._hub import FusionHub
 
 __all__ = ["InboundComputeCall"]
 
@@ -83,6 +86,16 @@ class InboundComputeCall(InboundCall):
             self._unsubscribe()
         self._computed = None
 
+    def _ok_answer(self, result: Any) -> RpcMessage | None:
+        computed = self._computed
+        if computed is None or computed.has_error or result is not computed.value:
+            return super()._ok_answer(result)
+        hub = cast("FusionHub", self.peer.hub)
+        value = hub.encoded_values.get(self.peer, self.definition, computed)
+        if self.known_hash is None:
+            return RpcMessage(OK, self.id, 0, value.data)
+        return hashed_answer(self.id, value.data, value.hash, self.known_hash)
+
     def _repeat_answer(self, value: Any) -> None:
         try:
             reply = self._ok_answer(value)
@@ -105,14 +118,14 @@ class InboundComputeCall(InboundCall):
             computed = self.definition.apply(existing, self.served.decode(peer, message.args))
             if computed is None or not computed.is_consistent or computed.has_error:
                 return False
+            self._computed = computed
             reply = self._ok_answer(computed.value)
         except Exception:
             # It will be raised again in the task of the call, and be the answer.
+            self._computed = None
             return False
-        if reply is None:
-            return False
+        assert reply is not None  # noqa: S101  # somebody waits for each compute call
         self.message = None
-        self._computed = computed
         self.keep(reply, computed.value)
         peer.inbound.add(self)
         peer.post(reply)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._peer import RpcPeer
     from ._served_method import ServedMethod
 
-__all__ = ["answer_at_once", "error_answer", "error_data", "ok_answer"]
+__all__ = ["answer_at_once", "error_answer", "error_data", "hashed_answer", "ok_answer"]
 
 
 def ok_answer(
@@ -42,7 +42,11 @@ def ok_answer(
     data = peer.encode_result(method, result)
     if known_hash is None or method.has_result_streams:
         return RpcMessage(OK, call_id, 0, data)
-    hash_ = content_hash(data)
+    return hashed_answer(call_id, data, content_hash(data), known_hash)
+
+
+def hashed_answer(call_id: int, data: bytes, hash_: str, known_hash: str) -> RpcMessage:
+    """Return what tells a caller who asks for hashes of the argument data of a result, or that it has that already."""
     if hash_ == known_hash:
         return RpcMessage(MATCH, call_id)
     return RpcMessage(OK, call_id, 0, data, ((HASH_HEADER, hash_),))
