@@ -10,12 +10,18 @@ from refusion import (
     ComputedState,
     FixedDelayer,
     FusionHub,
+    MemoryCache,
     MutableState,
+    PeerState,
+    PeerStateMonitor,
+    SqliteCache,
+    Synchronizer,
     compute_method,
     invalidate,
     invalidating,
 )
-from refusion.rpc import RpcHub, RpcStream, rpc_type
+from refusion.remote import ClientCache
+from refusion.rpc import RpcHub, RpcServiceMode, RpcStream, rpc_type
 from refusion.rpc.formats import FrameEncoder, get_format
 from refusion.rpc.protocol import SizeLimits
 from refusion.testing import ComputeCall, ConsistencyReport, ConsistencyScenario, eventually_consistent
@@ -92,6 +98,22 @@ async def clients() -> None:
         todos = hub.client(Todos, "ws://localhost:8080")
         assert_type(todos, Todos)
         assert_type(await todos.count(), int)
+
+
+async def caches(todos: Todos) -> None:
+    cache: ClientCache = SqliteCache("cache.db", scope="me") if todos else MemoryCache()
+    async with FusionHub(cache=cache) as hub:
+        assert_type(hub.add_service(Todos, todos, mode="local"), Todos)
+        assert_type(hub.add_service(Todos, mode=RpcServiceMode.CLIENT, target="ws://localhost"), Todos)
+        assert_type(hub.service(Todos), Todos)
+        computed = await hub.service(Todos).title.capture("a")
+        assert_type(await Synchronizer.SAFE.synchronize(computed), Computed[str | None])
+        assert_type(Synchronizer(max_wait=1.0).is_synchronized(computed), bool)
+        with Synchronizer.PRECISE.activate():
+            await hub.synchronized()
+        async with PeerStateMonitor(hub, "ws://localhost") as monitor:
+            assert_type(monitor.state.value, PeerState)
+            assert_type(monitor.state.value.describe(), str)
 
 
 class Feed:

@@ -1,6 +1,6 @@
 """What type checkers have to refuse, line by line."""
 
-from refusion import MutableState, compute_method
+from refusion import FusionHub, MemoryCache, MutableState, compute_method
 from refusion.rpc import RpcStream
 
 
@@ -29,3 +29,5 @@ async def check(todos: Todos) -> None:
     RpcStream(5)  # error
     RpcStream[str]([1])  # error
     RpcStream("a", can_skip_to=lambda item: item.missing)  # error
+    FusionHub(cache="cache.db")  # error
+    MemoryCache(max_bytes="a lot")  # error
