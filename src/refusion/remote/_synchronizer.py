@@ -27,6 +27,9 @@ T = TypeVar("T")
 class Synchronizer:
     """Says when a replica counts as synchronized, and how long to wait for that.
 
+    Raises:
+        ValueError: If a number is negative.
+
     Example:
         ```python
         with Synchronizer.PRECISE.activate():
@@ -48,6 +51,13 @@ class Synchronizer:
 
     max_updates: int = 1
     """How often a computed that was invalidated during the wait is updated, and waited for again."""
+
+    def __post_init__(self) -> None:
+        if self.max_updates < 0 or not (self.max_wait is None or self.max_wait >= 0):
+            raise ValueError(
+                f"max_wait is zero or more seconds, or None for as long as it takes, and max_updates is zero or more; "
+                f"not {self.max_wait} and {self.max_updates}"
+            )
 
     NONE: ClassVar["Synchronizer"]
     """Everything is synchronized; in force where no other one was activated."""
@@ -76,7 +86,11 @@ class Synchronizer:
             _current.reset(token)
 
     def is_synchronized(self, computed: Computed[Any]) -> bool:
-        """Tell whether a computed, and all that it was made from, is synchronized."""
+        """Tell whether a computed, and all that it was made from, is synchronized.
+
+        One that was made from others isn't any more once it is invalidated, because these are forgotten then. For a
+        `ComputedState` that is so between an invalidation and the update that follows.
+        """
         return next(self._waits(computed), None) is None
 
     async def wait_synchronized(self, computed: Computed[Any]) -> None:
@@ -128,6 +142,9 @@ class Synchronizer:
                 synchronization = function.synchronization_of(current)
                 if self._counts(synchronization) and (current.is_consistent or not only_consistent):
                     yield partial(_wait, current, synchronization)
+            elif not current.is_consistent and not only_consistent:
+                # Nobody knows what it was made from; there is nothing to wait for.
+                yield current.wait_invalidated
             for origin in function.made_from(current):
                 if origin not in seen:
                     seen.add(origin)

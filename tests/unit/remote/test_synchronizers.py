@@ -204,6 +204,35 @@ async def test_a_consolidated_value_is_synchronized_with_what_it_was_made_from(s
     assert PRECISE.is_synchronized(computed)
 
 
+async def test_what_was_invalidated_is_not_synchronized_as_nobody_knows_what_it_was_made_from(
+    stage: CachedStage,
+) -> None:
+    client = await stage.open_online_client()
+    switch = MutableState(1)
+
+    class Local:
+        @compute_method
+        async def switched(self) -> int:
+            return await switch.use() * await client.get("a")
+
+    local = Local()
+    computed = await local.switched.capture()
+    async with ComputedState(local.switched, update_delayer=FixedDelayer(60)) as state:
+        await settle()
+        switch.set(2)
+        for shown in (computed, state.computed):
+            assert shown.is_invalidated
+            assert not PRECISE.is_synchronized(shown)
+            assert NONE.is_synchronized(shown)
+            await PRECISE.wait_synchronized(shown)
+
+
+@pytest.mark.parametrize("numbers", [{"max_wait": -1.0}, {"max_wait": float("nan")}, {"max_updates": -1}])
+async def test_a_synchronizer_has_no_negative_patience(numbers: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="zero or more"):
+        Synchronizer(**numbers)
+
+
 async def test_a_mutable_state_always_is_and_a_computed_state_after_its_first_update(stage: CachedStage) -> None:
     client: CounterApi = await stage.open_online_client()
     assert PRECISE.is_synchronized(MutableState(1).computed)
