@@ -72,7 +72,12 @@ class FusionHub(RpcHub):
         In `cache` its clients keep what they were told. What they find there is shown at once, and the server is asked
         whether it is true. It is opened when it is first needed, and closed with the hub. `refresh_delayer` waits
         before the server is asked, so that what a client needs first comes first; by default it is asked at once.
+
+        Raises:
+            TypeError: If `cache` is something else, as the path of one.
         """
+        if not (cache is None or isinstance(cache, ClientCache)):
+            raise TypeError(f"a hub has a ClientCache, as SqliteCache({str(cache)!r}), not {cache!r}")
         super().__init__(
             transport=transport,
             format=format,

@@ -46,7 +46,9 @@ class ClientPeers:
             ValueError: If there are none, or several.
         """
         if len(self._peers) != 1:
-            raise ValueError("say whom to call: hub.client(Contract, url)")
+            raise ValueError(
+                "say whom to call: hub.client(Contract, url), hub.add_service(Contract, mode='client', target=url)"
+            )
         (peer,) = self._peers.values()
         return peer
 

@@ -173,9 +173,16 @@ class RpcHub:
             self.table.add_known(definition, client)
             return client
         if implementation is None:
-            raise ValueError(f"a service in the mode {mode.value!r} needs an implementation")
-        if (target is None) == (mode is RpcServiceMode.DISTRIBUTED):
-            raise ValueError("a distributed service needs a target that says where each call goes; others have none")
+            raise ValueError(
+                f"a service in the mode {mode.value!r} needs an implementation; one that is elsewhere has mode='client'"
+            )
+        if target is None and mode is RpcServiceMode.DISTRIBUTED:
+            raise ValueError("a distributed service needs a target that says where each call goes: target=router")
+        if target is not None and mode is not RpcServiceMode.DISTRIBUTED:
+            raise ValueError(
+                f"a service in the mode {mode.value!r} is here and has no target; "
+                "one that is elsewhere has mode='client', one that is here and elsewhere mode='distributed'"
+            )
         self._check_implementation(definition, implementation)
         if mode is RpcServiceMode.LOCAL:
             self.table.add_known(definition, implementation)

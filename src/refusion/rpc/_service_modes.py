@@ -31,6 +31,10 @@ class RpcServiceMode(StrEnum):
     """It is here and elsewhere: a router says for each call where. Calls of other processes that belong elsewhere are
     sent back to their callers, to be made there."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"a service has one of the modes {', '.join(cls)}; not {value!r}")
+
 
 def entry_function(hub: "RpcHub", method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
     """Return a method that calls of other processes come in by, which runs that of a distributed service."""

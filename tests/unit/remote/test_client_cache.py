@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refusion import Computed, ComputedState, FixedDelayer, collect, compute_method
+from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method
 from refusion.remote import CachedValue, MemoryCache, Synchronizer
 from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected
 from refusion.rpc.protocol import RpcMessage
@@ -588,3 +588,8 @@ async def test_ten_thousand_cached_values_are_shown_and_confirmed(stage: CachedS
     await stage.hub.synchronized()
     assert stage.open_calls == (10_000, 10_000)
     assert len(stage.reads) == 10_000
+
+
+async def test_a_path_is_no_cache() -> None:
+    with pytest.raises(TypeError, match=r"SqliteCache\('cache.db'\)"):
+        FusionHub(cache="cache.db")  # type: ignore[arg-type]

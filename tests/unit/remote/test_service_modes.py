@@ -292,12 +292,14 @@ async def test_a_router_that_cant_be_compared_has_a_client_of_its_own(street: St
 async def test_a_mode_says_what_it_needs(street: Street) -> None:
     hub, service = street.hubs[0], street.services[0]
     for problem, implementation, options in (
-        ("target", service, {"mode": "client", "target": street.urls[1]}),
+        ("no implementation here", service, {"mode": "client", "target": street.urls[1]}),
+        ("target=url", None, {"mode": "client"}),
         ("needs an implementation", None, {"mode": "server"}),
         ("needs an implementation", None, {"mode": "local"}),
         ("needs a target", service, {"mode": "distributed"}),
-        ("others have none", service, {"mode": "server", "target": street.urls[1]}),
-        ("not a valid", service, {"mode": "everywhere"}),
+        ("is here and has no target", service, {"mode": "server", "target": street.urls[1]}),
+        ("mode='client'", None, {"target": street.urls[1]}),
+        ("local, server, client, distributed; not 'everywhere'", service, {"mode": "everywhere"}),
     ):
         with pytest.raises(ValueError, match=problem):
             hub.add_service(CounterApi, implementation, **options)  # type: ignore[arg-type]
