@@ -20,7 +20,7 @@ from refusion import (
     invalidate,
     invalidating,
 )
-from refusion.remote import ClientCache
+from refusion.remote import ClientCache, PeerStateKind
 from refusion.rpc import RpcHub, RpcServiceMode, RpcStream, rpc_type
 from refusion.rpc.formats import FrameEncoder, get_format
 from refusion.rpc.protocol import SizeLimits
@@ -113,7 +113,11 @@ async def caches(todos: Todos) -> None:
             await hub.synchronized()
         async with PeerStateMonitor(hub, "ws://localhost") as monitor:
             assert_type(monitor.state.value, PeerState)
-            assert_type(monitor.state.value.describe(), str)
+            assert_type(monitor.state.value.kind, PeerStateKind)
+            assert_type(monitor.state.value.reconnects_in, float)
+            assert_type(monitor.state.value.describe(use_last_error=True), str)
+            assert_type(await monitor.state.use(), PeerState)
+            assert_type(monitor.state.changes(), AsyncGenerator[Computed[PeerState], None])
 
 
 class Feed:

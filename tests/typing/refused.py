@@ -1,6 +1,6 @@
 """What type checkers have to refuse, line by line."""
 
-from refusion import FusionHub, MemoryCache, MutableState, compute_method
+from refusion import FusionHub, MemoryCache, MutableState, PeerStateMonitor, SqliteCache, Synchronizer, compute_method
 from refusion.rpc import RpcStream
 
 
@@ -31,3 +31,23 @@ async def check(todos: Todos) -> None:
     RpcStream("a", can_skip_to=lambda item: item.missing)  # error
     FusionHub(cache="cache.db")  # error
     MemoryCache(max_bytes="a lot")  # error
+    SqliteCache(1)  # error
+    Synchronizer(5.0)  # error
+    Synchronizer.PRECISE.max_wait = 1.0  # error
+    await Synchronizer.PRECISE.synchronize(todos)  # error
+    PeerStateMonitor("ws://localhost")  # error
+
+
+async def services(hub: FusionHub, todos: Todos) -> None:
+    hub.add_service(Todos, mode=1)  # error
+    hub.add_service(Todos, mode="client", target=8080)  # error
+    hub.service("Todos")  # error
+    await hub.service(Todos).title(1)  # error
+    await hub.add_service(Todos, todos).title(1)  # error
+    (await hub.synchronized()).missing  # error
+
+
+async def link(monitor: PeerStateMonitor) -> None:
+    monitor.state.value.missing  # error
+    monitor.state.value.kind = None  # error
+    monitor.state.set(monitor.state.value)  # error
