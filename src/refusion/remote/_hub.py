@@ -101,7 +101,7 @@ class FusionHub(RpcHub):
         self.add_call_kind(ComputeCallKind())
 
     async def synchronized(self) -> None:
-        """Wait until all that was served from the cache so far is confirmed by its server, or isn't served any more.
+        """Wait until all that was shown from the cache so far is confirmed by its server, or isn't shown any more.
 
         Without a link that takes until there is one; put `asyncio.timeout` around it to wait not so long. Cancelling
         leaves nothing behind.

@@ -33,7 +33,7 @@ NOTHING_KNOWN: Final = KnownValue("", None)
 """Asks the server for the hash of what it answers."""
 
 _MAX_OUTDATED: Final = 16_384
-"""How many outdated values are remembered at most. Of more the oldest count as unknown: their cached value is served
+"""How many outdated values are remembered at most. Of more the oldest count as unknown: their cached value is shown
 once more, as one that the server has still to confirm."""
 
 

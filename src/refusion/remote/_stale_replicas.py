@@ -1,4 +1,4 @@
-"""Replicas that are served while their server can't be asked, until it can."""
+"""Replicas that are shown while their server can't be asked, until it can."""
 
 from contextvars import Context
 from typing import Any, Final, final

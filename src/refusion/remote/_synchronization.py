@@ -1,4 +1,4 @@
-"""Which replicas are unsynchronized: served from a cache, and not confirmed by their server yet."""
+"""Which replicas are unsynchronized: shown from a cache, and not confirmed by their server yet."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -73,7 +73,7 @@ class Synchronizations:
         return None if synchronization is None or synchronization.done.is_set else synchronization
 
     async def wait(self) -> None:
-        """Wait until none of those replicas that are unsynchronized now is served unconfirmed any more."""
+        """Wait until those replicas that are unsynchronized now are confirmed, or aren't shown any more."""
         for replica, synchronization in list(self):
             await wait_first(synchronization.done.wait(), replica.wait_invalidated())
 

@@ -94,9 +94,10 @@ class Synchronizer:
         return next(self._waits(computed), None) is None
 
     async def wait_synchronized(self, computed: Computed[Any]) -> None:
-        """Wait until a computed is synchronized, or was invalidated and so never will be.
+        """Wait until each replica that a computed was made from is confirmed by its server, or was invalidated.
 
-        The computed of a `ComputedState` isn't before its first update. Cancelling leaves nothing behind.
+        That the computed itself is invalidated by something else doesn't end the wait. The one of a `ComputedState` is
+        waited for until the first update, too. Cancelling leaves nothing behind.
         """
         clock = current_clock()
         deadline = None if self.max_wait is None else clock.now() + self.max_wait
