@@ -72,7 +72,7 @@ async def test_a_large_value_is_written_once_for_all_clients(library: Library, h
     assert library.written == 1
 
 
-async def test_it_is_written_anew_when_it_has_changed(library: Library) -> None:
+async def test_a_large_value_is_written_anew_when_it_has_changed(library: Library) -> None:
     await library.read(5_000, 2)
     library.service.letter = "b"
     library.service.get.invalidate(5_000)
@@ -81,18 +81,18 @@ async def test_it_is_written_anew_when_it_has_changed(library: Library) -> None:
     assert library.written == 2
 
 
-async def test_each_format_has_its_own(library: Library) -> None:
+async def test_a_large_value_is_written_once_for_each_format(library: Library) -> None:
     await library.read(5_000, 2)
     assert await library.read(5_000, 2, format="json5np") == ["a" * 5_000] * 2
     assert library.written == 2
 
 
-async def test_a_small_value_is_not_worth_it(library: Library) -> None:
+async def test_a_small_value_is_written_for_each_client(library: Library) -> None:
     await library.read(10, 3)
     assert library.written == 3
 
 
-async def test_the_latest_are_kept_within_a_bound(library: Library) -> None:
+async def test_of_the_values_that_were_written_the_latest_are_kept_within_a_bound(library: Library) -> None:
     await library.read(10, 1)
     (peer,) = library.server.server_peers
     (definition,) = library.server.services

@@ -265,8 +265,15 @@ async def test_without_calls_there_is_nothing_to_compare() -> None:
 
 
 async def test_nothing_goes_on_after_a_run_that_is_cancelled() -> None:
-    run = asyncio.create_task(drive(StoreScenario(), edits=1_000_000))
-    await asyncio.sleep(0.05)
+    is_running = asyncio.Event()
+
+    class Scenario(StoreScenario):
+        async def edit(self, service: StoreService, random: Random) -> None:
+            await super().edit(service, random)
+            is_running.set()
+
+    run = asyncio.create_task(drive(Scenario(), edits=1_000_000))
+    await is_running.wait()
     run.cancel()
     await asyncio.wait([run])
 
