@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from .pages import DOCS, snippets
 
 
 @pytest.mark.parametrize("name", ["calls.md", "peer-state.md", "routing.md", "streams.md", "testing.md"])
 def test_the_snippets_of_a_page_are_a_program_that_prints_what_it_says(name: str, tmp_path: Path) -> None:
-    page = (DOCS / name).read_text()
     program = tmp_path / "page.py"
-    program.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
-    (expected,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    program.write_text("\n\n".join(snippets(name)))
+    (expected,) = re.findall(r"```text\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
     command = [sys.executable, "-W", "error", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
     assert done.returncode == 0, done.stderr
