@@ -29,8 +29,8 @@ async def serve(hub: FusionHub, forecast: str, port: int = 0) -> Server:
     return await hub.serve(port=port)
 
 
-async def show(url: str, cache: Path, *, until: str) -> None:
-    """Be a client, from its start until it shows a forecast that its server has confirmed."""
+async def show(url: str, cache: Path, *, has_server: bool = True) -> None:
+    """Be a client, from its start until it shows a forecast that its server has confirmed, if there is one."""
     async with FusionHub(cache=SqliteCache(cache)) as hub, PeerStateMonitor(hub, url) as link:
         weather = hub.client(Weather, url)
 
@@ -38,12 +38,16 @@ async def show(url: str, cache: Path, *, until: str) -> None:
             return await weather.get("Lisbon")
 
         async with ComputedState(line, update_delayer=FixedDelayer(0)) as state:
-            shown = ""
-            while until not in shown:
-                computed = await state.when_updated()
-                is_known = Synchronizer.PRECISE.is_synchronized(computed)
-                shown = f"{computed.value}{'' if is_known else ' (as of before)'}"
-                print(f"  {shown}")
+            async for computed in state.changes():
+                if not Synchronizer.PRECISE.is_synchronized(computed):
+                    print(f"  {computed.value} (as of before)")
+                    if not has_server:
+                        break
+                    await Synchronizer.PRECISE.wait_synchronized(computed)
+                if Synchronizer.PRECISE.is_synchronized(computed):
+                    print(f"  {computed.value}")
+                    break
+                # The server has said something else, which comes next.
         print(f"  {'online' if link.state.value.is_connected else 'offline'}")
 
 
@@ -54,17 +58,20 @@ async def main() -> None:
         async with FusionHub() as server:
             listener = await serve(server, "sunshine")
             url, port = listener.url, listener.port
-            await show(url, cache, until="sunshine")
+            await show(url, cache)
 
         print("the second start, without one:")
-        await show(url, cache, until="as of before")
+        await show(url, cache, has_server=False)
 
         print("the third start, before a server that knows better:")
-        client = asyncio.create_task(show(url, cache, until="rain"))
+        client = asyncio.create_task(show(url, cache))
         await asyncio.sleep(0.2)
         async with FusionHub() as server:
             await serve(server, "rain", port)
             await client
+
+            print("the fourth start, before a server that says the same:")
+            await show(url, cache)
 
 
 if __name__ == "__main__":

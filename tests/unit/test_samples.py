@@ -68,6 +68,10 @@ def test_a_client_shows_what_it_knew_without_a_network_and_then_what_is_true() -
         "sunshine in Lisbon (as of before)",
         "rain in Lisbon",
         "online",
+        "the fourth start, before a server that says the same:",
+        "rain in Lisbon (as of before)",
+        "rain in Lisbon",
+        "online",
     ]
 
 
