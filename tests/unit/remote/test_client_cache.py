@@ -9,13 +9,13 @@ import pytest
 
 from refusion import Computed, ComputedState, FixedDelayer, FusionHub, collect, compute_method
 from refusion.remote import CachedValue, MemoryCache, Synchronizer
-from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected
+from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected, RpcRef
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
 from refusion.testing import VirtualClock, settle
 
 from .cached_stage import CachedStage
-from .stage import URL, CounterApi
+from .stage import LIMITS, URL, CounterApi
 
 PRECISE = Synchronizer.PRECISE
 
@@ -518,6 +518,28 @@ async def test_a_cache_that_fails_is_as_good_as_none(stage: CachedStage, failing
     assert await client.get("a") == 1
 
 
+async def test_whoever_is_cancelled_while_the_cache_is_opened_others_find_what_it_has(stage: CachedStage) -> None:
+    gate = asyncio.Event()
+
+    class SlowCache(MemoryCache):
+        async def open(self, version: str) -> None:
+            await gate.wait()
+            await super().open(version)
+
+    stage.cache = SlowCache()
+    gate.set()
+    await stage.remember(a=1)
+    await stage.stop_server()
+    gate.clear()
+    client = stage.open_client()
+    first, second = (asyncio.create_task(client.get(key)) for key in ("b", "a"))
+    await settle()
+    first.cancel()
+    await settle()
+    gate.set()
+    assert await second == 1
+
+
 async def test_a_cache_is_opened_on_behalf_of_nobody(stage: CachedStage) -> None:
     user: ContextVar[str] = ContextVar("user", default="nobody")
     seen: list[str] = []
@@ -593,3 +615,51 @@ async def test_ten_thousand_cached_values_are_shown_and_confirmed(stage: CachedS
 async def test_a_path_is_no_cache() -> None:
     with pytest.raises(TypeError, match=r"SqliteCache\('cache.db'\)"):
         FusionHub(cache="cache.db")  # type: ignore[arg-type]
+
+
+async def test_what_is_known_by_the_name_of_a_ref_is_shown_wherever_that_leads(stage: CachedStage) -> None:
+    stage.values["a"] = 1
+    for url in (URL, "ws://elsewhere:9"):
+        hub = FusionHub(transport=stage.network, limits=LIMITS, cache=stage.cache)
+        stage.hubs.append(hub)
+        client = hub.client(CounterApi, RpcRef(url, name="counters"))
+        assert await client.get("a") == 1
+
+
+async def test_what_is_known_by_a_url_is_not_shown_for_another_one(stage: CachedStage) -> None:
+    await stage.remember(a=1)
+    elsewhere = stage.hub = FusionHub(transport=stage.network, limits=LIMITS, cache=stage.cache)
+    stage.hubs.append(elsewhere)
+    call = asyncio.create_task(elsewhere.client(CounterApi, "ws://elsewhere:9").get("a"))
+    await stage.clock.advance(60)
+    assert not call.done()
+    call.cancel()
+
+
+async def test_a_whole_answer_with_the_same_hash_confirms_a_value_too(stage: CachedStage) -> None:
+    async def forget_the_hash(call: OutboundContext, proceed: Proceed) -> Any:
+        call.known_hash = ""
+        return await proceed()
+
+    await stage.remember(a=1)
+    await stage.open_online_client()
+    stage.hub.add_outbound_middleware(forget_the_hash)
+    shown = await stage.replica("a")
+    await settle()
+    assert PRECISE.is_synchronized(shown)
+    assert await stage.replica("a") is shown
+
+
+async def test_of_too_many_outdated_values_the_oldest_is_shown_once_more(
+    stage: CachedStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refusion.remote._known_values._MAX_OUTDATED", 1)
+    await stage.open_online_client()
+    for key in "ab":
+        await stage.replica(key)
+        stage.service.change(key, 5)
+        await settle()
+    oldest, newest = [await stage.replica(key) for key in "ab"]
+    assert (oldest.value, newest.value) == (0, 5)
+    await settle()
+    assert [(await stage.replica(key)).value for key in "ab"] == [5, 5]

@@ -138,6 +138,17 @@ async def test_plain_calls_in_a_scope_wait_too_and_become_dependencies(stage: Ca
     assert computed.is_invalidated
 
 
+async def test_what_was_read_many_times_is_waited_for_too(stage: CachedStage) -> None:
+    client = await stage.open_online_client()
+    assert [await client.get("a") for _ in range(5)] == [1] * 5
+    with PRECISE.activate():
+        call = asyncio.create_task(client.get("a"))
+        await settle()
+        assert not call.done()
+        answer(stage)
+        assert await call == 2
+
+
 async def test_scopes_nest_and_end(stage: CachedStage) -> None:
     with PRECISE.activate():
         with SAFE.activate():
