@@ -179,7 +179,7 @@ async def an_old_connection_comes_after_a_newer_one(world: FaultWorld, begin: Be
     await world.mend_link()
     before = world.network.connection_count
     (late,) = held
-    dead_end = _MemoryTransport(world.network, late, TransportLimits(), TO_CLIENT)
+    dead_end = _MemoryTransport(world.network, late, TransportLimits(), TO_CLIENT, 1)
     late.connected(dead_end)
     await settle()
     await world.clock.advance(5)

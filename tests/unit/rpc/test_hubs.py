@@ -233,6 +233,18 @@ async def test_nothing_is_logged_in_a_quiet_life(clock: VirtualClock, caplog: py
     assert caplog.records == []
 
 
+async def test_closing_one_of_several_servers_leaves_the_connections_of_the_others(world: World) -> None:
+    other = await world.open_hub()
+    listener = await other.serve()
+    peer = world.client.peer(listener.url)
+    await peer.wait_connected()
+    await other.aclose()
+    await settle()
+    assert not peer.is_connected
+    assert world.peer.is_connected
+    assert world.network.connection_count == 2
+
+
 async def test_a_server_that_is_lost_from_sight_is_closed_without_waiting(clock: VirtualClock) -> None:
     async with World(clock) as world:
         await world.worker.add(1, 2)

@@ -54,7 +54,7 @@ class Fault(Enum):
 
 @final
 class MemoryNetwork(Network):
-    """Connects hubs of one process, by the host and port of their URLs. It encrypts nothing: nothing leaves it.
+    """Connects hubs of one process, by the ports of their URLs. It encrypts nothing: nothing leaves it.
 
     Example:
         ```python
@@ -90,12 +90,12 @@ class MemoryNetwork(Network):
         outcome = server.accept(connection_request(f"{parts.path}?{parts.query}", (), "memory"))
         if isinstance(outcome, Rejection) and outcome.close_code is None:
             raise connect_error(url, outcome.reason, outcome.status)
-        client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER)
+        client_end = _MemoryTransport(self, receiver, limits, Direction.TO_SERVER, server.port)
         if isinstance(outcome, Rejection):
             receiver.connected(client_end)
             client_end.lost(outcome.close_code or CLOSE_ABNORMAL, close_reason(outcome.reason))
             return client_end
-        server_end = _MemoryTransport(self, outcome, limits, Direction.TO_CLIENT)
+        server_end = _MemoryTransport(self, outcome, limits, Direction.TO_CLIENT, server.port)
         client_end.other, server_end.other = server_end, client_end
         self._links.add((client_end, server_end))
         self.connection_count += 1
@@ -114,11 +114,12 @@ class MemoryNetwork(Network):
 
     def stop(self, port: int) -> None:
         """Let nobody listen at a port, and close its connections."""
-        server = self._servers.pop(port, None)
-        for client, server_end in list(self._links):
-            if server is not None:
+        if self._servers.pop(port, None) is None:
+            return
+        for client, server in list(self._links):
+            if server.port == port:
                 client.lost(CLOSE_GOING_AWAY, "")
-                server_end.lost(CLOSE_GOING_AWAY, "")
+                server.lost(CLOSE_GOING_AWAY, "")
 
     def forget(self, transport: "_MemoryTransport") -> None:
         """Drop the link of a closed transport."""
@@ -149,8 +150,15 @@ class _MemoryTransport(Transport):
     """One end of a link; what it sends waits here until the other end takes it."""
 
     def __init__(
-        self, network: MemoryNetwork, receiver: Receiver, limits: TransportLimits, direction: Direction
+        self,
+        network: MemoryNetwork,
+        receiver: Receiver,
+        limits: TransportLimits,
+        direction: Direction,
+        port: int,
     ) -> None:
+        self.port: int = port
+        """Of the server that it is a connection of."""
         self._network = network
         self._receiver = receiver
         self._limits = limits
