@@ -44,9 +44,9 @@ class CachedCall:
     # What is known
 
     @property
-    def outdated(self) -> KnownValue | None:
+    def stale(self) -> KnownValue | None:
         """The value that was invalidated since it came, until there is another one."""
-        return self._known_values.outdated(self._key)
+        return self._known_values.stale(self._key)
 
     async def find(self) -> KnownValue | None:
         """Return the value that the cache has."""
@@ -87,7 +87,7 @@ class CachedCall:
         call = attempt.call
         if call is None or not call.has_value:
             # What middleware has put in the place of an answer isn't for the cache.
-            self.refute(attempt)
+            self.learn_error(attempt)
             return KnownValue("", value)
         answer = call.answer
         if answer is None or answer.hash == known.hash:
@@ -96,12 +96,12 @@ class CachedCall:
         self._known_values.learn(self._key, answer)
         return KnownValue(answer.hash, call.value)
 
-    def refute(self, attempt: Attempt) -> bool:
+    def learn_error(self, attempt: Attempt) -> bool:
         """Take the error that an attempt has brought; returns False if the server hasn't said anything."""
         call = attempt.call
         if call is None or not call.is_answered:
             return False
-        self._known_values.refute(self._key)
+        self._known_values.learn_error(self._key)
         return True
 
     def synchronize(self, replica: Computed[Any], attempt: Attempt, known: KnownValue | None) -> None:
@@ -123,5 +123,5 @@ class CachedCall:
 
     def _tie(self, replica: Computed[Any], known: KnownValue | None) -> None:
         if known is not None:
-            replica.on_invalidated(partial(self._known_values.outdate, self._key, known))
+            replica.on_invalidated(partial(self._known_values.mark_stale, self._key, known))
         follow(self.route, replica)

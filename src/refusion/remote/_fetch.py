@@ -109,7 +109,7 @@ class Fetch:
         follow(route, self._replica)
 
     async def _ask_unless_known(self, call: CachedCall, replica: Computed[Any]) -> Any:
-        known = call.outdated
+        known = call.stale
         if known is None:
             cached = await call.find()
             if cached is not None:
@@ -129,7 +129,7 @@ class Fetch:
             if attempt.is_cut:
                 call.show_stale(replica, known)
                 return known.value
-            call.refute(attempt)
+            call.learn_error(attempt)
             call.synchronize(replica, attempt, None)
             raise
         call.synchronize(replica, attempt, call.learn(attempt, known, value))

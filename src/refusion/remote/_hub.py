@@ -1,30 +1,21 @@
 """`FusionHub`: a hub whose clients keep what they were told, until they are told that it has changed."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from ssl import SSLContext
 from typing import Any, TypeVar
 
-from refusion.compute import ComputeMethod
 from refusion.rpc import (
     ErrorFilter,
     MethodDefinition,
-    RpcContractError,
     RpcHub,
     RpcLimits,
-    RpcPeer,
-    RpcRouter,
-    ServiceDefinition,
 )
 from refusion.rpc.protocol import DEFAULT_VERSIONS
 from refusion.rpc.transports import Network
 
 from ._compute_calls import ComputeCallKind
-from ._distributed import compute_entry_function
 from ._encoded_values import EncodedValues
 from ._known_values import KnownValues
-from ._outbound_compute_call import COMPUTE_CALL_TYPE
-from ._replica_methods import replica_method
 from ._stale_replicas import StaleReplicas
 from ._synchronization import Synchronizations
 from .caches import ClientCache
@@ -98,7 +89,7 @@ class FusionHub(RpcHub):
         """The replicas that are shown until their servers can be asked again."""
         self.encoded_values: EncodedValues = EncodedValues()
         """What was told to clients not long ago, as it was sent."""
-        self.add_call_kind(ComputeCallKind())
+        self.add_call_kind(ComputeCallKind(self))
 
     async def synchronized(self) -> None:
         """Wait until all that was shown from the cache so far is confirmed by its server, or isn't shown any more.
@@ -108,31 +99,7 @@ class FusionHub(RpcHub):
         """
         await self.synchronizations.wait()
 
-    def kind_of(self, attribute: Any) -> int:
-        return COMPUTE_CALL_TYPE if isinstance(attribute, ComputeMethod) else 0
-
     async def _close(self, drain_seconds: float) -> None:
         await super()._close(drain_seconds)
         if self.known_values is not None:
             await self.known_values.aclose()
-
-    def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:
-        super()._check_implementation(definition, implementation)
-        for method in definition.methods.values():
-            attribute = inspect.getattr_static(type(implementation), method.name)
-            if method.kind == COMPUTE_CALL_TYPE and not isinstance(attribute, ComputeMethod):
-                raise RpcContractError(
-                    type(implementation).__qualname__,
-                    f"its {method.name} isn't a compute method, as {method.full_name} is; decorate it with "
-                    "@compute_method, or let the class inherit from the contract",
-                )
-
-    def _entry_attribute(self, method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
-        if method.kind == COMPUTE_CALL_TYPE:
-            return compute_entry_function(self, method, implementation, router)
-        return super()._entry_attribute(method, implementation, router)
-
-    def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
-        if method.kind == COMPUTE_CALL_TYPE:
-            return replica_method(self, method, target)
-        return super()._proxy_attribute(method, target)

@@ -32,8 +32,8 @@ class KnownValue(NamedTuple):
 NOTHING_KNOWN: Final = KnownValue("", None)
 """Asks the server for the hash of what it answers."""
 
-_MAX_OUTDATED: Final = 16_384
-"""How many outdated values are remembered at most. Of more the oldest count as unknown: their cached value is shown
+_MAX_STALE: Final = 16_384
+"""How many stale values are remembered at most. Of more the oldest count as unknown: their cached value is shown
 once more, as one that the server has still to confirm."""
 
 
@@ -51,7 +51,7 @@ class KnownValues:
         self._opening: asyncio.Task[bool] | None = None
         self._is_open = False
         self._is_failing = False
-        self._outdated: OrderedDict[bytes, KnownValue] = OrderedDict()
+        self._stale: OrderedDict[bytes, KnownValue] = OrderedDict()
         # Replicas are invalidated in any thread.
         self._lock = threading.Lock()
 
@@ -87,29 +87,29 @@ class KnownValues:
         self._is_failing = False
         return KnownValue(cached.hash, value)
 
-    def outdated(self, key: bytes) -> KnownValue | None:
+    def stale(self, key: bytes) -> KnownValue | None:
         """Return a value that was invalidated since it came, until there is another one."""
-        return self._outdated.get(key)
+        return self._stale.get(key)
 
-    def outdate(self, key: bytes, known: KnownValue, replica: object = None) -> None:
+    def mark_stale(self, key: bytes, known: KnownValue, replica: object = None) -> None:
         """Remember that a value was invalidated, together with the replica that had it; may be called in any thread."""
         with self._lock:
-            self._outdated[key] = known
-            self._outdated.move_to_end(key)
-            if len(self._outdated) > _MAX_OUTDATED:
-                self._outdated.popitem(last=False)
+            self._stale[key] = known
+            self._stale.move_to_end(key)
+            if len(self._stale) > _MAX_STALE:
+                self._stale.popitem(last=False)
 
     def confirm(self, key: bytes) -> None:
         """Be told that the server has no other value."""
         with self._lock:
-            self._outdated.pop(key, None)
+            self._stale.pop(key, None)
 
     def learn(self, key: bytes, value: CachedValue) -> None:
         """Be told of another value."""
         self.confirm(key)
         self._change(self._cache.set, key, value)
 
-    def refute(self, key: bytes) -> None:
+    def learn_error(self, key: bytes) -> None:
         """Be told that the server has no value, but an error."""
         self.confirm(key)
         self._change(self._cache.remove, key)

@@ -130,9 +130,8 @@ class OutboundComputeCall(OutboundCall):
         """End the call without a result."""
         if self.may_fall_back and isinstance(error, RpcDisconnected):
             self.is_cut = True
-            if self.is_sent:
-                # The other side may keep it open, and its result for nobody.
-                self.peer.cancellations.say(self.id)
+            # The other side may keep it open, and its result for nobody.
+            self._abandon()
         super().end(error)
 
     # The replica
@@ -157,8 +156,7 @@ class OutboundComputeCall(OutboundCall):
 
     def release(self) -> None:
         """Tell the other side, once, that nobody is interested any more."""
-        if self.peer.outbound.remove(self.id) is not None and self.is_sent:
-            self.peer.cancellations.say(self.id)
+        self._abandon()
 
     def _overtaken(self, _: object) -> None:
         replica = None if self._replica is None else self._replica()

@@ -3,7 +3,6 @@
 import asyncio
 import weakref
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from refusion._base._logging import log_failure, logger
@@ -45,6 +44,7 @@ class Refresh:
         peer = self._call.peer
         loop = peer.loop
         running = peer.spawn(self._run(), name="refresh a replica", context=Context())
+        # What the replica refers to lives as long as that.
         task = weakref.ref(running)
 
         def cancel() -> None:
@@ -53,17 +53,15 @@ class Refresh:
                 pending.cancel()
 
         def stop(_: object) -> None:
-            # May be called in any thread, at any time; what it refers to lives as long as the replica.
+            # May be called in any thread, at any time.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(cancel)
 
         replica.on_invalidated(stop)
-        finalizer = weakref.finalize(replica, stop, None)
-        finalizer.atexit = False
-        running.add_done_callback(partial(self._ended, finalizer))
+        self._replica = weakref.ref(replica, stop)
+        running.add_done_callback(self._ended)
 
-    def _ended(self, finalizer: "weakref.finalize[Any, Any]", task: asyncio.Task[bool]) -> None:
-        finalizer.detach()
+    def _ended(self, task: asyncio.Task[bool]) -> None:
         replica = self._replica()
         if replica is not None and (task.cancelled() or not task.result()):
             replica.invalidate(immediately=True, source=UNCONFIRMED)
@@ -96,7 +94,7 @@ class Refresh:
         except UNANSWERED:
             raise
         except Exception as error:
-            if not call.refute(attempt):
+            if not call.learn_error(attempt):
                 raise
             return self._supersede(attempt, None, None, error.with_traceback(None))
         known = call.learn(attempt, self._known, value)

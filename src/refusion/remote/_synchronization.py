@@ -1,16 +1,16 @@
 """Which replicas are unsynchronized: shown from a cache, and not confirmed by their server yet."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from refusion._aio._signal import Signal
+from refusion._aio._wait_first import wait_first
 from refusion.compute import Computed, ComputedInput
 from refusion.rpc import RpcClientPeer
 
-__all__ = ["ReplicaSource", "Synchronization", "Synchronizations", "wait_first"]
+__all__ = ["ReplicaSource", "Synchronization", "Synchronizations"]
 
 
 @final
@@ -76,14 +76,3 @@ class Synchronizations:
         """Wait until those replicas that are unsynchronized now are confirmed, or aren't shown any more."""
         for replica, synchronization in list(self):
             await wait_first(synchronization.done.wait(), replica.wait_invalidated())
-
-
-async def wait_first(*waits: Any) -> None:
-    """Wait until one of several things has happened; cancelling leaves nothing behind."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

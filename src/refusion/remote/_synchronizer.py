@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, TypeGuard, TypeVar, cast, final
 
+from refusion._aio._wait_first import wait_first
 from refusion._base._clock import current_clock
 from refusion.compute import Computed
 from refusion.states import ComputedState
 
-from ._synchronization import ReplicaSource, Synchronization, wait_first
+from ._synchronization import ReplicaSource, Synchronization
 
 __all__ = ["Synchronizer"]
 

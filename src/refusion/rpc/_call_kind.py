@@ -1,7 +1,8 @@
 """Kinds of calls, and how another layer adds one.
 
-A kind is one call type of the protocol. It names the class of calls made and the class of calls handled;
-what is special about them is in what these override. The hub has one kind for regular calls, type 0.
+A kind is one call type of the protocol. It says which methods of contracts it is for and what clients have for those,
+and names the class of calls made and the class of calls handled; what is special about calls is in what these override.
+The hub has one kind for regular calls, type 0.
 
 What happens to an outbound call, and the method of `OutboundCall` that is told:
 
@@ -40,14 +41,19 @@ All of these are called in the event loop of the hub, and must not raise.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ._contract import MethodDefinition
 from ._inbound_call import InboundCall
 from ._outbound_call import OutboundCall
+from ._peer import RpcPeer
+from ._proxy import remote_function, routed_function
+from ._routes import RpcRouter
+from ._service_modes import entry_function
 from .protocol._message import RpcMessage
 
 if TYPE_CHECKING:
-    from ._peer import RpcPeer
+    from ._hub import RpcHub
 
 __all__ = ["MessageHandler", "RpcCallKind"]
 
@@ -55,7 +61,7 @@ __all__ = ["MessageHandler", "RpcCallKind"]
 class MessageHandler(Protocol):
     """Takes a message that has come over the current link of a peer; must not raise."""
 
-    def __call__(self, peer: "RpcPeer", message: RpcMessage, /) -> None: ...
+    def __call__(self, peer: RpcPeer, message: RpcMessage, /) -> None: ...
 
 
 class RpcCallKind:
@@ -69,6 +75,27 @@ class RpcCallKind:
 
     inbound_class: ClassVar[type[InboundCall]] = InboundCall
     """The class of calls that are handled."""
+
+    def claims(self, attribute: Any) -> bool:
+        """Tell whether a method of a contract, as its class has it, is called in this way; the rest is regular."""
+        return False
+
+    def check_implementation(self, method: MethodDefinition, implementation: object) -> None:
+        """Refuse an implementation whose method can't be called in this way, though its signature fits.
+
+        Raises:
+            RpcContractError: Saying what is wrong with it.
+        """
+
+    def client_method(self, hub: "RpcHub", method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
+        """Return what clients have for a method, as an attribute of their class."""
+        if isinstance(target, RpcPeer):
+            return remote_function(method, target)
+        return routed_function(method, hub, target)
+
+    def entry_method(self, hub: "RpcHub", method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
+        """Return what calls of other processes come in by, of a service that is here and elsewhere."""
+        return entry_function(hub, method, implementation, router)
 
     def system_methods(self) -> Mapping[str, MessageHandler]:
         """Return what takes the messages that belong to this kind alone, by wire name."""

@@ -1,4 +1,8 @@
-"""The hub: one process's node in a network of services and clients."""
+"""The hub: one process's node in a network of services and clients.
+
+It is the one object that programs hold. What it has is in files of their own: services, clients, peers in both
+directions, middleware, channels; here is what programs see of them, and the order in which a hub is closed.
+"""
 
 import asyncio
 import uuid
@@ -16,8 +20,9 @@ from ._call_kind import RpcCallKind
 from ._channel import RpcChannel
 from ._client_peer import RpcClientPeer
 from ._client_peers import ClientPeers
-from ._contract import MethodDefinition, ServiceDefinition
+from ._contract import ServiceDefinition
 from ._draining import Draining
+from ._dropped_messages import DroppedMessages
 from ._error_filter import ErrorFilter, default_error_filter, hide_internals
 from ._errors import RpcContractError, RpcDisconnected
 from ._failover import FailoverRef
@@ -25,17 +30,16 @@ from ._invocations import Invocations
 from ._limits import RpcLimits
 from ._peer import RpcPeer
 from ._pipeline import Pipeline
-from ._proxy import create_proxy, remote_function, routed_function
+from ._proxy import create_proxy
 from ._proxy_table import ProxyTable, RpcPlace
-from ._routed_calls import send_along
-from ._routes import RpcLocal, RpcRoute, RpcRouter
+from ._routes import RpcLocal, RpcRoute
+from ._sending import send_call
 from ._server_peer import RpcServerPeer
 from ._server_peers import ServerPeers
-from ._service_modes import RpcServiceMode, entry_function
+from ._service_modes import RpcServiceMode
 from ._service_table import ServiceTable
-from ._tracing import RpcTracer, trace_inbound, trace_outbound, with_trace
+from ._tracing import RpcTracer, trace_inbound, trace_outbound
 from .formats import RpcFormat, get_format
-from .protocol._content_hash import HASH_HEADER
 from .protocol._version_set import DEFAULT_VERSIONS, VersionSet
 from .transports import Network, Server, get_network
 from .transports._origins import REFUSED_ORIGIN, OriginValidator, same_origin_with_cookies
@@ -107,12 +111,14 @@ class RpcHub:
         """How clients of this hub verify servers."""
         self.client_format: RpcFormat = get_format(format)
         """What its clients speak."""
-        self.table: ServiceTable = ServiceTable(self, self.client_format, self.kind_of)
+        self.table: ServiceTable = ServiceTable(self, self.client_format)
         """What this hub serves, and who takes its messages."""
         self.inbound: Pipeline[InboundContext] = Pipeline(self._handle)
         """What calls go through before they are handled."""
-        self.outbound: Pipeline[OutboundContext] = Pipeline(_send)
+        self.outbound: Pipeline[OutboundContext] = Pipeline(send_call)
         """What calls go through before they are sent."""
+        self.dropped_messages: DroppedMessages = DroppedMessages()
+        """What the log is told of messages that nobody could be answered about."""
         self.channels: set[RpcChannel] = set()
         """The channels that are open."""
         self._error_filter = error_filter or default_error_filter()
@@ -121,7 +127,7 @@ class RpcHub:
         self._close_handlers: Handlers[RpcHub] = Handlers("a handler of a closed hub")
         self.clients: ServerPeers = ServerPeers(self)
         """The other sides of connections to this hub."""
-        self._proxies = ProxyTable(self, self._proxy_attribute)
+        self._proxies = ProxyTable(self)
         self._servers: list[Server] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._close_task: asyncio.Task[None] | None = None
@@ -183,7 +189,9 @@ class RpcHub:
                 f"a service in the mode {mode.value!r} is here and has no target; "
                 "one that is elsewhere has mode='client', one that is here and elsewhere mode='distributed'"
             )
-        self._check_implementation(definition, implementation)
+        definition.check_implementation(implementation)
+        for method in definition.methods.values():
+            self.table.kinds[method.kind].check_implementation(method, implementation)
         if mode is RpcServiceMode.LOCAL:
             self.table.add_known(definition, implementation)
             return implementation
@@ -213,10 +221,6 @@ class RpcHub:
         place = self.client_peers.only() if peer is None else peer
         client: C = self._proxies.get(self.table.define(contract), place)
         return client
-
-    def kind_of(self, attribute: Any) -> int:
-        """Return the call type that a method of a contract is called with; 0 for a regular call."""
-        return 0
 
     def add_call_kind(self, kind: RpcCallKind) -> None:
         """Make and answer calls of another type."""
@@ -442,22 +446,12 @@ class RpcHub:
     def _add_distributed(self, definition: ServiceDefinition, implementation: Any, place: RpcPlace) -> Any:
         router = self._proxies.router(place)
         entries = {
-            method.name: self._entry_attribute(method, implementation, router) for method in definition.methods.values()
+            method.name: self.table.kinds[method.kind].entry_method(self, method, implementation, router)
+            for method in definition.methods.values()
         }
         service = self._proxies.create(definition, router, place)
         self.table.add(definition, create_proxy(definition, place, entries), service, origin=implementation)
         return service
-
-    def _check_implementation(self, definition: ServiceDefinition, implementation: object) -> None:
-        definition.check_implementation(implementation)
-
-    def _entry_attribute(self, method: MethodDefinition, implementation: Any, router: RpcRouter) -> Any:
-        return entry_function(self, method, implementation, router)
-
-    def _proxy_attribute(self, method: MethodDefinition, target: RpcPeer | RpcRouter) -> Any:
-        if isinstance(target, RpcPeer):
-            return remote_function(method, target)
-        return routed_function(method, self, target)
 
     async def _handle(self, context: InboundContext) -> Any:
         return await self.table.served(context.method).invoke(context)
@@ -483,24 +477,3 @@ class RpcHub:
                 logger.warning("a hub was closed while some connections or handlers were still busy")
         self._close_handlers.tell(self)
         await asyncio.gather(*[server.aclose() for server in self._servers])
-
-
-async def _send(context: OutboundContext) -> Any:
-    peer, method = context.peer, context.method
-    headers = with_trace(_with_hash(context.headers, context.known_hash))
-    if method.is_no_wait:
-        return await peer.send_no_wait(method, context.arguments, headers)
-    call = peer.start(method, context.arguments, headers, started_at=context.started_at)
-    if context.prepare is not None:
-        context.prepare(call)
-    context.call = call
-    return await (call.wait() if context.route is None else send_along(context.route, call))
-
-
-def _with_hash(headers: dict[str, str], known_hash: str | None) -> dict[str, str]:
-    """Return headers with this hash or none, also if middleware has passed on those of another call."""
-    if known_hash is not None:
-        return {**headers, HASH_HEADER: known_hash}
-    if HASH_HEADER in headers:
-        return {name: value for name, value in headers.items() if name != HASH_HEADER}
-    return headers

@@ -1,12 +1,15 @@
-"""A peer: this side's view of one other side, over all connections with it."""
+"""A peer: this side's view of one other side, over all connections with it.
+
+It is where everything about one other side meets: calls in both directions, streams, cancellations, the current link,
+and what becomes of all that when a link comes or goes. What each of them does is in a file of its own; here is the
+order in which they are told.
+"""
 
 import asyncio
-import math
 import uuid
-from collections import OrderedDict
 from collections.abc import Container, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from refusion._aio._signal import Signal
 from refusion._base._clock import TimerHandle, current_clock
@@ -27,6 +30,7 @@ from ._outbound_call import OutboundCall
 from ._reconnection import resume_calls
 from ._stream_table import StreamTable
 from ._tracing import trace_headers
+from ._waiting_calls import WaitingCalls
 from .protocol._calls import CallStage, InboundCalls, OutboundCalls
 from .protocol._handshake import Handshake, PeerChange, peer_change
 from .protocol._message import Headers, RpcMessage
@@ -40,12 +44,6 @@ if TYPE_CHECKING:
     from .transports import ConnectionRequest
 
 __all__ = ["RpcPeer"]
-
-_SPARE: Final = 64
-"""How many calls that are over may be among those that wait, before it is worth looking for them."""
-
-_REPORT_PERIOD: Final = 1.0
-"""Seconds between two lines in the log about messages that were dropped."""
 
 
 class RpcPeer:
@@ -61,12 +59,10 @@ class RpcPeer:
         "_call_kinds",
         "_command_timeouts",
         "_delay_periods",
-        "_dropped_count",
         "_handshake",
         "_pauses",
         "_query_timeouts",
         "_ready",
-        "_reports_dropped_at",
         "_request",
         "_tasks",
         "_timer",
@@ -130,13 +126,11 @@ class RpcPeer:
         self._command_timeouts = self.limits.command_timeouts
         self.max_argument_bytes: int = self.limits.sizes.argument_bytes
         """How much argument data a message may have."""
-        self._waiting: OrderedDict[int, OutboundCall] = OrderedDict()
+        self._waiting = WaitingCalls()
         self._pauses: dict[object, None] = {}
         self._ready: Signal | None = None
         self._timer: TimerHandle | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self._dropped_count = 0
-        self._reports_dropped_at = -math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -196,10 +190,7 @@ class RpcPeer:
         """
         if self.is_closing:
             raise self.closed_error()
-        headers = headers or trace_headers()
-        if method.passed_on_to is self:
-            headers = (*headers, PASSED_ON)
-        call = self._call_kinds[method.kind].outbound_class(self, method, values, headers)
+        call = self._call_kinds[method.kind].outbound_class(self, method, values, self._headers(method, headers))
         link = self.link
         if link is not None and not self._waiting and link.takes_calls:
             self.outbound.add(call)
@@ -211,7 +202,7 @@ class RpcPeer:
                 )
             call.check_arguments()
             self.outbound.add(call)
-            self._wait_for_turn(call)
+            self._waiting.add(call, self.outbound)
         if self._pauses:
             self.read_on()
         timeouts = method.timeouts
@@ -242,10 +233,7 @@ class RpcPeer:
             if method.has_argument_streams:
                 # Not before it is certain that they leave: nobody would ever read them.
                 args = self.encode_arguments(method, values)
-            headers = headers or trace_headers()
-            if method.passed_on_to is self:
-                headers = (*headers, PASSED_ON)
-            link.post(RpcMessage(method.wire_name, 0, 0, args, headers))
+            link.post(RpcMessage(method.wire_name, 0, 0, args, self._headers(method, headers)))
 
     def send(self, call: OutboundCall) -> None:
         """Put a registered call on the link, which must be open."""
@@ -264,17 +252,15 @@ class RpcPeer:
 
     def send_first(self, calls: Iterable[OutboundCall]) -> None:
         """Send these calls before those that wait already, as the link takes them."""
-        for call in reversed(list(calls)):
-            self._waiting[call.id] = call
-            self._waiting.move_to_end(call.id, last=False)
+        self._waiting.put_first(calls)
         self.send_waiting()
 
     def send_waiting(self) -> None:
         """Send the calls that wait for a link, or for a link that takes more, as far as it does now."""
         waiting, link = self._waiting, self.link
         while waiting and link is not None and link.is_open and link.is_writable:
-            _, call = waiting.popitem(last=False)
-            if self.outbound.get(call.id) is call and call.stage is CallStage.WAITING:
+            call = waiting.take_first(self.outbound)
+            if call is not None:
                 self.send(call)
 
     def post(self, message: RpcMessage) -> None:
@@ -343,7 +329,7 @@ class RpcPeer:
         change = peer_change(self._handshake, handshake)
         self._handshake = handshake
         self.handlers = self.hub.table.handlers_for(self.remote_versions)
-        self._waiting = OrderedDict((call.id, call) for call in self.outbound.waiting_to_be_sent())
+        self._waiting = WaitingCalls((call.id, call) for call in self.outbound.waiting_to_be_sent())
         # Before anything is sent that may have streams in it.
         self.streams.link_ready(change, handshake.remote_peer_id)
         self.cancellations.link_ready(change)
@@ -428,18 +414,7 @@ class RpcPeer:
         if message.related_id != 0:
             self.post(RpcMessage(ERROR, message.related_id, 0, error_data(self, error, "a call")))
         else:
-            self._report_dropped(error)
-
-    def _report_dropped(self, error: RpcError) -> None:
-        # One line for any number of them: whoever sends them must not fill the log.
-        self._dropped_count += 1
-        now = current_clock().now()
-        if now < self._reports_dropped_at:
-            return
-        others = f", and {self._dropped_count - 1:,} others before" if self._dropped_count > 1 else ""
-        logger.warning("%r: a message was dropped: %s%s", self, error, others)
-        self._dropped_count = 0
-        self._reports_dropped_at = now + _REPORT_PERIOD
+            self.hub.dropped_messages.report(self, error)
 
     def closed_error(self) -> RpcError:
         """Return the error of calls that end with the peer, or come later."""
@@ -490,6 +465,10 @@ class RpcPeer:
 
     # Details
 
+    def _headers(self, method: MethodDefinition, headers: Headers) -> Headers:
+        headers = headers or trace_headers()
+        return (*headers, PASSED_ON) if method.passed_on_to is self else headers
+
     def _wake_senders(self) -> None:
         ready, self._ready = self._ready, None
         if ready is not None:
@@ -499,13 +478,6 @@ class RpcPeer:
         """Tell of what has happened to calls during the outage that the other side hasn't asked about since."""
         for call in self.inbound:
             call.make_up()
-
-    def _wait_for_turn(self, call: OutboundCall) -> None:
-        waiting = self._waiting
-        waiting[call.id] = call
-        if len(waiting) > 2 * len(self.outbound) + _SPARE:
-            # Most of them were given up since: nobody else takes them out during an outage.
-            self._waiting = OrderedDict(item for item in waiting.items() if self.outbound.get(item[0]) is item[1])
 
     def _fail_calls_of_link(self) -> None:
         for call in self.outbound.link_lost():

@@ -1,10 +1,9 @@
 """The clients of a hub: one for each contract and place, while somebody has it."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 from weakref import WeakValueDictionary
 
-from ._contract import MethodDefinition, ServiceDefinition
+from ._contract import ServiceDefinition
 from ._peer import RpcPeer
 from ._proxy import create_proxy
 from ._routes import RpcLocal, RpcRef, RpcRouter, RpcTarget, fixed_router
@@ -13,22 +12,18 @@ from ._sharding import RpcShards
 if TYPE_CHECKING:
     from ._hub import RpcHub
 
-__all__ = ["ProxyAttribute", "ProxyTable", "RpcPlace"]
+__all__ = ["ProxyTable", "RpcPlace"]
 
 RpcPlace: TypeAlias = RpcTarget | RpcRef | RpcShards | RpcRouter
 """Where a service is: a target, or what says for each call which one."""
-
-ProxyAttribute: TypeAlias = Callable[[MethodDefinition, RpcPeer | RpcRouter], Any]
-"""Returns what a client has for a method, given whom it calls."""
 
 
 @final
 class ProxyTable:
     """Makes clients, and shares them, so that all who call the same place share what a client keeps."""
 
-    def __init__(self, hub: "RpcHub", attribute: ProxyAttribute) -> None:
+    def __init__(self, hub: "RpcHub") -> None:
         self._hub = hub
-        self._attribute = attribute
         self._proxies: WeakValueDictionary[tuple[type[Any], object], Any] = WeakValueDictionary()
 
     def get(self, definition: ServiceDefinition, place: RpcPlace) -> Any:
@@ -42,7 +37,11 @@ class ProxyTable:
 
     def create(self, definition: ServiceDefinition, target: RpcPeer | RpcRouter, place: RpcPlace) -> Any:
         """Return a new client, which calls the target that a place stands for."""
-        attributes = {method.name: self._attribute(method, target) for method in definition.methods.values()}
+        hub = self._hub
+        attributes = {
+            method.name: hub.table.kinds[method.kind].client_method(hub, method, target)
+            for method in definition.methods.values()
+        }
         return create_proxy(definition, place, attributes)
 
     def target(self, place: RpcPlace) -> RpcPeer | RpcRouter:

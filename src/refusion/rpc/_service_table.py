@@ -1,6 +1,6 @@
 """What a hub serves: services and their methods, and who takes each kind of message."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
 from ._call_kind import MessageHandler, RpcCallKind
@@ -28,10 +28,9 @@ C = TypeVar("C")
 class ServiceTable:
     """The services of one hub, by name, and what takes messages, by wire name."""
 
-    def __init__(self, hub: "RpcHub", format_: "RpcFormat", kind_of: Callable[[Any], int]) -> None:
+    def __init__(self, hub: "RpcHub", format_: "RpcFormat") -> None:
         self._hub = hub
         self._format = format_
-        self._kind_of = kind_of
         self._definitions: dict[type[Any], ServiceDefinition] = {}
         self._services: dict[str, tuple[ServiceDefinition, Any]] = {}
         self._known: dict[str, Any] = {}
@@ -102,6 +101,10 @@ class ServiceTable:
         """
         self._check_free(definition)
         self._known[definition.name] = used
+
+    def _kind_of(self, attribute: Any) -> int:
+        """Return the call type of a method of a contract."""
+        return next((kind.call_type for kind in self.kinds.values() if kind.claims(attribute)), 0)
 
     def _check_free(self, definition: ServiceDefinition) -> None:
         if definition.name in self._known:

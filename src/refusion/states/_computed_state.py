@@ -6,6 +6,7 @@ from contextvars import Context
 from typing import Any, Final, Self, TypeVar, final
 
 from refusion._aio._current_task import current_task
+from refusion._aio._wait_first import wait_first
 from refusion._aio._waiter import Waiter
 from refusion._base._clock import current_clock
 from refusion._base._logging import logger
@@ -184,18 +185,8 @@ class ComputedState(State[T]):
         snapshot = self._snapshot
         if snapshot._updated_signal.is_set:
             return True
-        delay = asyncio.ensure_future(self._delayer.delay(snapshot.retry_count))
-        updated = asyncio.ensure_future(snapshot.when_updated())
-        try:
-            await asyncio.wait([delay, updated], return_when=asyncio.FIRST_COMPLETED)
-            if delay.done() and not delay.cancelled():
-                delay.result()
-            return updated.done()
-        finally:
-            for task in (delay, updated):
-                if not task.done():
-                    task.cancel()
-            await asyncio.gather(delay, updated, return_exceptions=True)
+        _, is_updated = await wait_first(self._delayer.delay(snapshot.retry_count), snapshot.when_updated())
+        return is_updated
 
     # Computing
 

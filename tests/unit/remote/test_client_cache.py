@@ -1,7 +1,7 @@
 """What clients with a cache show before, and after, their server has answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,7 +12,7 @@ from refusion.remote import CachedValue, MemoryCache, Synchronizer
 from refusion.rpc import MethodDefinition, OutboundContext, Proceed, RpcDisconnected, RpcRef
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
-from refusion.testing import VirtualClock, settle
+from refusion.testing import settle
 
 from .cached_stage import CachedStage
 from .stage import LIMITS, URL, CounterApi
@@ -21,13 +21,8 @@ PRECISE = Synchronizer.PRECISE
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[CachedStage]:
-    with VirtualClock() as clock:
-        stage = CachedStage(clock)
-        await stage.start_server()
-        yield stage
-        await stage.aclose()
-        collect()
+def stage(cached_stage: CachedStage) -> CachedStage:
+    return cached_stage
 
 
 async def test_what_is_not_in_the_cache_is_fetched_and_synchronized_from_birth(stage: CachedStage) -> None:
@@ -650,10 +645,10 @@ async def test_a_whole_answer_with_the_same_hash_confirms_a_value_too(stage: Cac
     assert await stage.replica("a") is shown
 
 
-async def test_of_too_many_outdated_values_the_oldest_is_shown_once_more(
+async def test_of_too_many_stale_values_the_oldest_is_shown_once_more(
     stage: CachedStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refusion.remote._known_values._MAX_OUTDATED", 1)
+    monkeypatch.setattr("refusion.remote._known_values._MAX_STALE", 1)
     await stage.open_online_client()
     for key in "ab":
         await stage.replica(key)

@@ -1,26 +1,19 @@
 """Middleware that comes between a client with a cache and its server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from refusion import collect
 from refusion.rpc import OutboundContext, Proceed
-from refusion.testing import VirtualClock, settle
+from refusion.testing import settle
 
 from .cached_stage import CachedStage
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[CachedStage]:
-    with VirtualClock() as clock:
-        stage = CachedStage(clock)
-        await stage.start_server()
-        yield stage
-        await stage.aclose()
-        collect()
+def stage(cached_stage: CachedStage) -> CachedStage:
+    return cached_stage
 
 
 async def hide_errors(call: OutboundContext, proceed: Proceed) -> Any:

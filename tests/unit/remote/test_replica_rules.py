@@ -1,7 +1,6 @@
 """Rules of replicas that concern the server's side, options, and what happens around an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,13 +16,8 @@ from .stage import LIMITS, URL, CounterApi, RemoteStage
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[RemoteStage]:
-    with VirtualClock() as clock:
-        stage = RemoteStage(clock)
-        await stage.start()
-        yield stage
-        await stage.aclose()
-        collect()
+def stage(remote_stage: RemoteStage) -> RemoteStage:
+    return remote_stage
 
 
 def messages(stage: RemoteStage, way: Direction) -> list[RpcMessage]:

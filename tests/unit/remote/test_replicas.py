@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,19 +10,14 @@ from refusion import Computed, FusionHub, collect, compute_method, invalidating
 from refusion.rpc import InboundContext, Proceed, RpcCallCancelled, RpcContractError, RpcHub
 from refusion.rpc.protocol import RpcMessage
 from refusion.rpc.transports.memory import Direction, Fault
-from refusion.testing import VirtualClock, settle
+from refusion.testing import settle
 
 from .stage import URL, CounterApi, CounterService, RemoteStage
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[RemoteStage]:
-    with VirtualClock() as clock:
-        stage = RemoteStage(clock)
-        await stage.start()
-        yield stage
-        await stage.aclose()
-        collect()
+def stage(remote_stage: RemoteStage) -> RemoteStage:
+    return remote_stage
 
 
 async def test_a_value_is_fetched_once_and_served_locally_while_it_is_true(stage: RemoteStage) -> None:

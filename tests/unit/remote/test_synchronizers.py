@@ -1,15 +1,14 @@
 """Waiting until what came from a cache is known to be true."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from refusion import Computed, ComputedState, FixedDelayer, MutableState, collect, compute_method
+from refusion import Computed, ComputedState, FixedDelayer, MutableState, compute_method
 from refusion.remote import Synchronizer
 from refusion.rpc import OutboundContext, Proceed, RpcRef
-from refusion.testing import VirtualClock, settle
+from refusion.testing import settle
 
 from .cached_stage import CachedStage
 from .stage import URL, CounterApi
@@ -18,21 +17,16 @@ PRECISE, SAFE, NONE = Synchronizer.PRECISE, Synchronizer.SAFE, Synchronizer.NONE
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[CachedStage]:
+async def stage(cached_stage: CachedStage) -> CachedStage:
     """A server that has changed `a` from 1 to 2 since the cache was written; it answers when its gate opens."""
-    with VirtualClock() as clock:
-        stage = CachedStage(clock)
-        await stage.start_server()
-        stage.values.update(a=1, b=10)
-        first = await stage.open_online_client()
-        for key in "ab":
-            await first.get(key)
-        await stage.hub.aclose()
-        stage.service.gates["a"] = asyncio.Event()
-        stage.service.change("a", 2)
-        yield stage
-        await stage.aclose()
-        collect()
+    cached_stage.values.update(a=1, b=10)
+    first = await cached_stage.open_online_client()
+    for key in "ab":
+        await first.get(key)
+    await cached_stage.hub.aclose()
+    cached_stage.service.gates["a"] = asyncio.Event()
+    cached_stage.service.change("a", 2)
+    return cached_stage
 
 
 def answer(stage: CachedStage) -> None:

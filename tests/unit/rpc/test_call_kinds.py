@@ -49,6 +49,9 @@ class WatchKind(RpcCallKind):
     outbound_class = Watch
     inbound_class = Watched
 
+    def claims(self, attribute: Any) -> bool:
+        return attribute.__name__ in ("wait", "add", "fail")
+
     def system_methods(self) -> dict[str, Callable[[RpcPeer, RpcMessage], None]]:
         return {INVALIDATE: on_invalidate}
 
@@ -64,9 +67,6 @@ class WatchingHub(RpcHub):
         super().__init__(**options)
         self.repeats: list[int] = []
         self.add_call_kind(WatchKind())
-
-    def kind_of(self, attribute: Any) -> int:
-        return 1 if attribute.__name__ in ("wait", "add", "fail") else 0
 
 
 class WatchingWorld(World):
